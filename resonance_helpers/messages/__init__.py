@@ -1,0 +1,60 @@
+"""What the package says to a person, in Chinese and English, each sentence under a stable code.
+
+The sentences live in TOML files beside this module, one file for each room. A code ``RZ-0502`` belongs to lesson 05 and
+is an error or a warning that a person may look up; a dotted key (``check.gpu.ready``) is ordinary text.
+Standard library only, because lessons 01–03 run before anything is installed.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from functools import cache
+from importlib import resources
+from typing import Any, Literal
+
+Language = Literal["zh", "en"]
+LANGUAGES: tuple[Language, ...] = ("zh", "en")
+
+
+def language() -> Language:
+    """The language of the user: ``RESONANCE_LANG``, Chinese unless it says ``en``."""
+    return "en" if os.environ.get("RESONANCE_LANG", "zh").lower().startswith("en") else "zh"
+
+
+@cache
+def catalogue() -> dict[str, dict[str, str]]:
+    """All sentences: key → {"zh", "en"}. A key that stands in two files is a mistake of ours."""
+    sentences: dict[str, dict[str, str]] = {}
+    for entry in sorted(resources.files(__package__).iterdir(), key=lambda e: e.name):
+        if entry.name.endswith(".toml"):
+            for key, both in tomllib.loads(entry.read_text(encoding="utf-8")).items():
+                if key in sentences:
+                    raise KeyError(f"{key} stands in two message files")
+                sentences[key] = both
+    return sentences
+
+
+def message(key: str, /, lang: Language | None = None, **facts: Any) -> str:
+    """The sentence of ``key`` with ``facts`` filled in, in ``lang`` or the user's language."""
+    return catalogue()[key][lang or language()].format(**facts)
+
+
+class ResonanceError(Exception):
+    """An error that a user can mend: what was given, what is allowed, how to fix it, under a code.
+
+    ``str(error)`` is the sentence in the user's language behind its code, so that a log, a notebook and a terminal
+    all show the same words.
+    """
+
+    def __init__(self, code: str, /, **facts: Any) -> None:
+        self.code = code
+        self.facts = facts
+        super().__init__(f"[{code}] {message(code, **facts)}")
+
+    def __reduce__(self) -> tuple[Any, ...]:  # keeps code and facts when a worker process sends the error home
+        return _rebuild, (type(self), self.code, self.facts)
+
+
+def _rebuild(kind: type[ResonanceError], code: str, facts: dict[str, Any]) -> ResonanceError:
+    return kind(code, **facts)

@@ -1,0 +1,105 @@
+"""Every default of the project, once, each with its unit and its reason.
+
+Options are frozen dataclasses that check themselves; facts are constants that carry their unit in the name.
+Standard library only: lessons 01–03 read this before anything else is installed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .messages import ResonanceError
+
+# ── Audio ────────────────────────────────────────────────────────────────────
+SAMPLE_RATE = 16_000  # Hz; what Whisper's mel filters were made for
+AUDIO_SUFFIXES = (".wav", ".mp3", ".m4a", ".mp4", ".ogg", ".opus", ".flac", ".aac", ".amr", ".webm", ".3gp", ".wma")
+
+# ── Windows ──────────────────────────────────────────────────────────────────
+WINDOW_LADDER_S = (4.0, 6.0, 8.0, 12.0, 30.0)  # few rungs, so that patients with near windows share compiled shapes
+WINDOW_SLACK_S = 0.3  # room after the longest recording; a served clip is rarely exactly as long as the trained one
+
+# ── Models ───────────────────────────────────────────────────────────────────
+DEFAULT_BASE_MODEL = "openai/whisper-small"  # the guide's
+PRACTICE_MODEL = "resonance/practice-model"  # bundled in data_sample; for rehearsal only
+SAMPLE_PATIENT = "sample"
+
+# ── Data ─────────────────────────────────────────────────────────────────────
+MIN_RECORDINGS = 10  # fewer cannot be split into train, dev and test at all
+GUIDE_RECORDINGS = (50, 100)  # what the guide asks for
+
+# ── Decoding ─────────────────────────────────────────────────────────────────
+MAX_NEW_TOKENS = 48  # a phrase of 2–5 s has under 25 tokens; a bound is what ends an endless repetition
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Which weights the adapter moves. Defaults are the guide's."""
+
+    r: int = 16
+    alpha: int = 32
+    dropout: float = 0.05
+    target_modules: tuple[str, ...] = ("q_proj", "v_proj")
+
+    def __post_init__(self) -> None:
+        _positive("lora.r", self.r)
+        _positive("lora.alpha", self.alpha)
+        if not 0 <= self.dropout < 1:
+            raise ResonanceError("RZ-0001", name="lora.dropout", value=self.dropout, allowed="0 ≤ x < 1")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """One training run. Times and counts are in optimiser steps unless the name says otherwise."""
+
+    steps: int = 120
+    batch_size: int = 8
+    accumulation: int = 1  # batches added up before each step; doubled when memory forces a smaller batch
+    learning_rate: float = 1e-3
+    warmup_steps: int = 10
+    # How training is watched
+    eval_every: int = 20
+    patience: int = 3  # evaluations without a better dev CER before stopping early
+    dev_fraction: float = 0.12  # of the training phrases, held out to choose the best checkpoint
+    dev_max_clips: int = 24  # decoding more than this at every evaluation would cost more than the training
+    # How clips are prepared
+    window_s: float = 0.0  # 0 = chosen from the longest recording
+    augment: bool = True  # tempo, gain, room and noise drawn anew at every step
+    seed: int = 17
+    lora: LoraSettings = field(default_factory=LoraSettings)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulation", "eval_every", "patience", "dev_max_clips"):
+            _positive(name, getattr(self, name))
+        if not 0 < self.learning_rate < 1:
+            raise ResonanceError("RZ-0001", name="learning_rate", value=self.learning_rate, allowed="0 < x < 1")
+        if self.window_s and self.window_s not in WINDOW_LADDER_S:
+            raise ResonanceError("RZ-0001", name="window_s", value=self.window_s, allowed=f"0, {WINDOW_LADDER_S}")
+
+
+# The guide's numbers (batch 32 on a 24 GB card, 30 s padding, 500 steps) beside ours, so that lesson 06 can show both.
+PRESETS: dict[str, TrainingSettings] = {
+    "default": TrainingSettings(),
+    "guide": TrainingSettings(
+        steps=500, batch_size=32, warmup_steps=50, eval_every=100, patience=5, window_s=30.0, augment=False
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """The HTTP service. Loopback by default: a public address is a decision, not an accident."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    max_body_bytes: int = 20 * 1024 * 1024  # a minute of CD-quality stereo WAV is 10 MB
+    max_audio_s: float = 30.0
+    queue_size: int = 16
+
+
+# Ports that AutoDL's "custom service" has opened for personal accounts.
+AUTODL_PORTS = (6006, 6008)
+
+
+def _positive(name: str, value: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ResonanceError("RZ-0001", name=name, value=value, allowed="≥ 1")

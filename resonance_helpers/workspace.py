@@ -1,0 +1,232 @@
+"""The folders of one patient, and the only way anything is written into them.
+
+``DATA_DIR`` is theirs (recordings, labels.json, consent.json); ``OUTPUT_DIR`` is ours. Nothing is written outside the two:
+the caches of libraries go to ``OUTPUT_DIR/cache``. A file appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .messages import ResonanceError, message
+from .settings import SAMPLE_PATIENT
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+NOTEBOOKS_DIR = REPOSITORY / "notebooks"
+SAMPLE_DIR = REPOSITORY / "data_sample"
+PRACTICE_MODEL_DIR = SAMPLE_DIR / "practice_model"
+_PATIENT_ID = re.compile(r"[a-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where the files of one patient lie. Paths only; nothing is read or written by looking at them."""
+
+    data_dir: Path
+    output_dir: Path
+    patient_id: str
+    is_sample: bool = False
+
+    @property
+    def labels(self) -> Path:
+        return self.data_dir / "labels.json"
+
+    @property
+    def consent(self) -> Path:
+        return self.data_dir / "consent.json"
+
+    @property
+    def audio(self) -> Path:
+        """The 16 kHz mono WAV files that training reads."""
+        return self.data_dir / "audio"
+
+    @property
+    def audio_raw(self) -> Path:
+        """The recordings as they came."""
+        return self.data_dir / "audio_raw"
+
+    @property
+    def conversion_index(self) -> Path:
+        """From source recording to WAV, with content hashes; written by lesson 05."""
+        return self.audio / "conversion.json"
+
+    @property
+    def adapter(self) -> Path:
+        return self.output_dir / "adapter"
+
+    @property
+    def runs(self) -> Path:
+        return self.output_dir / "runs"
+
+    @property
+    def report_json(self) -> Path:
+        return self.output_dir / "report.json"
+
+    @property
+    def report_html(self) -> Path:
+        return self.output_dir / "report.html"
+
+    @property
+    def export(self) -> Path:
+        return self.output_dir / "export"
+
+    @property
+    def cache(self) -> Path:
+        return self.output_dir / "cache"
+
+    @property
+    def notebooks(self) -> Path:
+        """Executed copies of the lessons."""
+        return self.output_dir / "notebooks"
+
+    @property
+    def summary_json(self) -> Path:
+        return self.output_dir / "summary.json"
+
+
+def open_workspace(data_dir: str | Path = "", output_dir: str | Path = "", patient_id: str = SAMPLE_PATIENT) -> Workspace:
+    """The workspace that a lesson's parameters name.
+
+    An empty ``output_dir`` is ``workspaces/<patient_id>`` in the repository (ignored by git). An empty ``data_dir`` is a
+    copy of the bundled sample inside the output folder, made once. Raises RZ-0002 (patient id), RZ-0003 (no such folder).
+    """
+    check_patient_id(patient_id)
+    output = Path(output_dir).expanduser().resolve() if output_dir else REPOSITORY / "workspaces" / patient_id
+    sample_copy = output / "sample_data"
+    if data_dir:
+        data = Path(data_dir).expanduser().resolve()
+        if not data.is_dir():
+            raise ResonanceError("RZ-0003", path=data)
+        workspace = Workspace(data, output, patient_id, is_sample=data == sample_copy)
+    else:
+        workspace = Workspace(sample_copy, output, patient_id, is_sample=True)
+        _copy_sample(sample_copy)
+    output.mkdir(parents=True, exist_ok=True)
+    _keep_library_caches_inside(workspace.cache)
+    return workspace
+
+
+def check_patient_id(patient_id: str) -> str:
+    """``patient_id`` if it is a pseudonym as DESIGN says, else RZ-0002."""
+    if not _PATIENT_ID.fullmatch(patient_id):
+        raise ResonanceError("RZ-0002", value=patient_id)
+    return patient_id
+
+
+def require(path: Path, lesson: int) -> Path:
+    """``path`` if it exists, else RZ-0006, which names the lesson (1–10) that makes it and offers the sample."""
+    if not path.exists():
+        raise ResonanceError("RZ-0006", path=path, needs=message(f"lesson.{lesson:02d}"))
+    return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all, readable by a person (indented, Chinese as it is)."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside ``path`` that takes its place when the block ends well.
+
+    On any error ``path`` stays as it was and the temporary file goes. A full disk becomes RZ-0004.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        with disk_full_is_said(path):
+            yield temporary
+            with temporary.open("rb") as file:  # a rename before the data is on disk could leave an empty file after a crash
+                os.fsync(file.fileno())
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside ``path`` that takes its place when the block ends well.
+
+    The previous folder is moved aside first and removed last, so that at every moment one whole folder exists.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    aside = temporary.with_name(temporary.name + ".old")
+    try:
+        with disk_full_is_said(path):
+            yield temporary
+            temporary.chmod(0o777 & ~_umask())
+            if path.exists():
+                path.rename(aside)
+            try:
+                temporary.rename(path)
+            except OSError:
+                if aside.exists():
+                    aside.rename(path)
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def disk_full_is_said(path: Path, need_bytes: int = 0) -> Iterator[None]:
+    """Turn "no space left on device" into RZ-0004 for ``path``."""
+    try:
+        yield
+    except OSError as error:
+        # libraries in native code (soundfile, safetensors) raise their own errors that only quote the system's words
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and "no space left" not in str(error).lower():
+            raise
+        free = shutil.disk_usage(path.parent).free
+        raise ResonanceError("RZ-0004", path=path, need=megabytes(need_bytes), free=megabytes(free)) from error
+
+
+def megabytes(size: int) -> str:
+    """``size`` in bytes as a person reads it, such as ``7.1 MB``; ``?`` for an unknown (zero) size."""
+    return f"{size / 1e6:.1f} MB" if size else "?"
+
+
+def _copy_sample(target: Path) -> None:
+    if (target / "labels.json").exists():
+        return
+    with replacing_folder(target) as temporary:
+        for name in ("labels.json", "consent.json"):
+            shutil.copy2(SAMPLE_DIR / name, temporary / name)
+        shutil.copytree(SAMPLE_DIR / "audio_raw", temporary / "audio_raw")
+
+
+def _keep_library_caches_inside(cache: Path) -> None:
+    # Only where the user has not chosen a place: a cache of weights on a server's data disk must still be found.
+    for variable, folder in (
+        ("HF_DATASETS_CACHE", "datasets"),
+        ("HF_MODULES_CACHE", "hf_modules"),
+        ("MPLCONFIGDIR", "matplotlib"),
+        ("NUMBA_CACHE_DIR", "numba"),
+    ):
+        os.environ.setdefault(variable, str(cache / folder))
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
