@@ -31,6 +31,11 @@ GUIDE_RECORDINGS = (50, 100)  # what the guide asks for
 MAX_NEW_TOKENS = 48  # a phrase of 2–5 s has under 25 tokens; a bound is what ends an endless repetition
 
 
+def _positive(name: str, value: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ResonanceError("RZ-0001", name=name, value=value, allowed="≥ 1")
+
+
 @dataclass(frozen=True)
 class LoraSettings:
     """Which weights the adapter moves. Defaults are the guide's."""
@@ -98,8 +103,3 @@ class ServiceSettings:
 
 # Ports that AutoDL's "custom service" has opened for personal accounts.
 AUTODL_PORTS = (6006, 6008)
-
-
-def _positive(name: str, value: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ResonanceError("RZ-0001", name=name, value=value, allowed="≥ 1")
