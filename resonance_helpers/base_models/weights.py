@@ -12,6 +12,7 @@ from pathlib import Path
 SOURCE_FILE = "resonance_source.json"  # written beside fetched weights: name, revision, source, hashes
 INDEX_FILE = "model.safetensors.index.json"
 WEIGHTS_FILE = "model.safetensors"
+_HASH_CHUNK = 1 << 20  # numbers
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 # Other formats of the same weights (pickle, flax, tf, fp32 shards, onnx) would only double the download.
 _SMALL_FILES = (
@@ -75,7 +76,7 @@ def tensors_sha256(folder: Path) -> str:
     Every tensor's name, shape and values go in, in the order of the names, the values as little-endian float32. So the
     same numbers hash the same whether they are stored as float16 or float32, in one file or in shards, with or without
     the output layer that repeats the embedding; any changed value changes the hash. OpenAI published Whisper in
-    float16, which makes float32 copies of it equal to the original. One tensor at a time is in memory.
+    float16, which makes float32 copies of it equal to the original. It is read piece by piece.
     """
     files = weight_files(folder)
     return _tensors_sha256(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
@@ -87,6 +88,7 @@ def _tensors_sha256(stamped: tuple[tuple[Path, int, int], ...]) -> str:
     from safetensors import safe_open
 
     digest = hashlib.sha256()
+    buffer = torch.empty(_HASH_CHUNK, dtype=torch.float32)
     where = {name: path for path, _, _ in stamped for name in _tensor_names(path)}
     handles = {path: safe_open(path, framework="pt") for path, _, _ in stamped}
     for name in sorted(where):
@@ -94,7 +96,9 @@ def _tensors_sha256(stamped: tuple[tuple[Path, int, int], ...]) -> str:
             continue
         tensor = handles[where[name]].get_tensor(name)
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.to(torch.float32).contiguous().numpy().astype("<f4", copy=False).data)
+        for part in tensor.flatten().split(len(buffer)):
+            filled = buffer[: len(part)].copy_(part)  # the cast to float32, into memory that is used again
+            digest.update(filled.numpy().astype("<f4", copy=False).data)
     return digest.hexdigest()
 
 
