@@ -14,6 +14,20 @@ from .messages import ResonanceError
 SAMPLE_RATE = 16_000  # Hz; what Whisper's mel filters were made for
 AUDIO_SUFFIXES = (".wav", ".mp3", ".m4a", ".mp4", ".ogg", ".opus", ".flac", ".aac", ".amr", ".webm", ".3gp", ".wma")
 
+
+@dataclass(frozen=True)
+class SoundRules:
+    """When a recording deserves a second look. Levels in dB relative to full scale, shares in [0, 1]."""
+
+    silent_dbfs: float = -60.0  # a peak below this is an empty room or a muted microphone
+    quiet_dbfs: float = -30.0  # a peak below this leaves under 11 of 16 bits for the voice
+    clipped_share: float = 0.002  # of the samples at full scale; a single click is not worth another take
+    speech_s: float = 0.2  # one short syllable
+    speech_share: float = 0.15  # less speech than this in a clip is mostly silence
+
+
+SOUND_RULES = SoundRules()
+
 # ── Windows ──────────────────────────────────────────────────────────────────
 WINDOW_LADDER_S = (4.0, 6.0, 8.0, 12.0, 30.0)  # few rungs, so that patients with near windows share compiled shapes
 WINDOW_SLACK_S = 0.3  # room after the longest recording; a served clip is rarely exactly as long as the trained one
@@ -25,6 +39,7 @@ SAMPLE_PATIENT = "sample"
 
 # ── Data ─────────────────────────────────────────────────────────────────────
 MIN_RECORDINGS = 10  # fewer cannot be split into train, dev and test at all
+TEST_FRACTION = 0.15  # of all clips, where labels.json marks no test: every phrase held out is one the adapter lacks
 GUIDE_RECORDINGS = (50, 100)  # what the guide asks for
 
 # ── Decoding ─────────────────────────────────────────────────────────────────

@@ -1,0 +1,334 @@
+"""Sound in and out: decode anything, resample, write our one WAV format, measure one clip.
+
+PyAV brings FFmpeg's decoders inside its wheel, so a phone's m4a works on a laptop where nobody installed ffmpeg. Files
+come from strangers: only known containers are opened (a playlist that names other files is not one), always through an
+open file, and decoding stops at ``max_seconds``, so that neither a forged header nor an hour of silence in a small file
+fills the memory.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import av
+import numpy as np
+import soundfile
+import soxr
+from av.error import FFmpegError
+
+from .messages import ResonanceError, message
+from .settings import SAMPLE_RATE, SOUND_RULES
+from .workspace import replacing
+
+Level = Literal["ok", "again", "listen", "unusable"]
+
+_CONTAINERS = "wav,w64,mp3,mov,matroska,ogg,flac,aac,amr,asf,aiff,caf,au"
+_RATES = range(4_000, 768_001)  # Hz; below is no speech, above is no microphone but a forged header
+# A cut shorter than this is not told apart from encoder padding and rounded durations; it is about one syllable.
+_CUT_TOLERANCE_S = 0.2
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One decoded recording: ``samples`` float32 (n,), mixed to mono, at the file's own ``rate`` in Hz, around [-1, 1].
+
+    ``channels``, ``codec`` (such as ``aac``, ``pcm_s24le``) and ``container`` (such as ``wav``) are those of the file.
+    """
+
+    samples: np.ndarray
+    rate: int
+    channels: int
+    seconds: float
+    codec: str
+    container: str
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Plain measures of one clip; levels in dB relative to full scale, ``clipped`` a share of samples in [0, 1]."""
+
+    seconds: float
+    peak_dbfs: float
+    rms_dbfs: float
+    snr_db: float
+    speech_s: float
+    clipped: float
+
+
+# ── Decode ───────────────────────────────────────────────────────────────────
+def decode(source: Path | bytes, *, max_seconds: float, name: str | None = None) -> Clip:
+    """The whole recording, mixed to mono (the mean of its channels) at its own rate.
+
+    ``source`` is a file or a file's bytes; ``name`` is what messages call it (the file's name unless given).
+    Raises RZ-0501 (empty), RZ-0502 (not audio), RZ-0503 (cut short), RZ-0504 (longer than ``max_seconds``),
+    RZ-0505 (no such file) and RZ-0506 (a header that no microphone wrote).
+    """
+    clip = decode_channels(source, max_seconds=max_seconds, name=name, mono=True)
+    return Clip(clip.samples[0], clip.rate, clip.channels, clip.seconds, clip.codec, clip.container)
+
+
+def decode_channels(source: Path | bytes, *, max_seconds: float, name: str | None = None, mono: bool = False) -> Clip:
+    """As ``decode``, but ``samples`` is (channels, n): every channel, or with ``mono`` their mean as one."""
+    name = name or (source.name if isinstance(source, Path) else message("audio.bytes"))
+    with _opened(source, name) as file:
+        head = file.read(12)
+        file.seek(0)
+        try:
+            return _decode_stream(file, head, max_seconds, name, mono)
+        except (FFmpegError, ValueError, IndexError, UnicodeError) as error:
+            # an mp4 keeps its table of contents at the end, so a broken upload is an mp4 that can't be opened
+            raise ResonanceError("RZ-0503" if head[4:8] == b"ftyp" else "RZ-0502", name=name) from error
+
+
+def load(source: Path | bytes, max_seconds: float, name: str | None = None) -> np.ndarray:
+    """``decode`` and resample: float32 (n,) at 16 kHz in [-1, 1]."""
+    clip = decode(source, max_seconds=max_seconds, name=name)
+    return np.clip(resample(clip.samples, clip.rate), -1.0, 1.0)
+
+
+def resample(samples: np.ndarray, rate: int, to: int = SAMPLE_RATE) -> np.ndarray:
+    """``samples`` (n,) from ``rate`` to ``to`` Hz with soxr's high quality, float32."""
+    if rate == to:
+        return samples.astype(np.float32, copy=False)
+    return soxr.resample(samples.astype(np.float32, copy=False), rate, to, quality="HQ")
+
+
+@contextmanager
+def _opened(source: Path | bytes, name: str) -> Iterator[BinaryIO]:
+    if isinstance(source, bytes | bytearray | memoryview):
+        size, file = len(source), io.BytesIO(source)
+    elif source.is_file():
+        size, file = source.stat().st_size, source.open("rb")
+    else:
+        raise ResonanceError("RZ-0505", name=name, path=source)
+    with file:
+        if not size:
+            raise ResonanceError("RZ-0501", name=name)
+        yield file
+
+
+def _decode_stream(file: BinaryIO, head: bytes, max_seconds: float, name: str, mono: bool) -> Clip:
+    is_mp4 = head[4:8] == b"ftyp"
+    # tags in GBK are common in Chinese files and must not stop the sound
+    with av.open(file, options={"format_whitelist": _CONTAINERS}, metadata_errors="replace") as container:
+        stream = container.streams.best("audio")
+        if stream is None:
+            broken_off = is_mp4 and not container.streams.video
+            raise ResonanceError("RZ-0503" if broken_off else "RZ-0502", name=name)
+        blocks, rate, lost = _decode_blocks(container, stream, max_seconds, name, mono)
+        if not blocks:
+            raise ResonanceError("RZ-0503" if lost.seconds or is_mp4 else "RZ-0501", name=name)
+        samples = np.concatenate(blocks, axis=1)
+        if not np.isfinite(samples).all():
+            raise ValueError("samples that are not numbers")
+        seconds = samples.shape[1] / rate
+        missing_s = max(lost.seconds, _declared_seconds(file, container) - seconds)
+        # FLAC, ADTS and AMR have no table of contents: a last packet that fails is where the file was cut
+        cut_packet = lost.last and container.format.name in ("flac", "aac", "amr")
+        if missing_s > _CUT_TOLERANCE_S or cut_packet or _ogg_is_cut(file, head):
+            raise ResonanceError("RZ-0503", name=name)
+        codec = stream.codec_context.codec.canonical_name
+        return Clip(samples, rate, stream.channels, seconds, codec, container.format.name)
+
+
+@dataclass
+class _Lost:
+    """Packets that could not be decoded: how many seconds they hold, and whether the last one is among them."""
+
+    seconds: float = 0.0
+    last: bool = False
+
+
+def _decode_blocks(
+    container: Any, stream: Any, max_seconds: float, name: str, mono: bool
+) -> tuple[list[np.ndarray], int, _Lost]:
+    """The sound in blocks of (channels, n), its rate, and what could not be decoded."""
+    blocks: list[np.ndarray] = []
+    rate, count, lost = 0, 0, _Lost()
+    for packet in _packets(container, stream):
+        try:
+            frames = packet.decode()
+        except FFmpegError:
+            lost.seconds += float((packet.duration or 0) * (packet.time_base or 0))
+            lost.last = True
+            continue
+        lost.last = lost.last and packet.size == 0  # an empty packet only flushes the decoder
+        for frame in frames:
+            rate = rate or _plausible(frame.sample_rate, name)
+            if frame.sample_rate != rate:
+                raise ValueError("the sample rate changes in the middle")
+            block = _as_float(frame)
+            blocks.append(block.mean(axis=0, keepdims=True) if mono else block)
+            count += block.shape[1]
+            if count > max_seconds * rate:
+                raise ResonanceError("RZ-0504", name=name, limit=max_seconds)
+    return blocks, rate, lost
+
+
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    """The packets of a stream; a file that is cut ends them, as the end of the file does."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            yield next(packets)
+        except (StopIteration, EOFError):
+            return
+
+
+def _plausible(rate: int, name: str) -> int:
+    if rate not in _RATES:
+        raise ResonanceError("RZ-0506", name=name, rate=rate)
+    return rate
+
+
+def _as_float(frame: Any) -> np.ndarray:
+    """One frame as float32 (channels, n), integers scaled to [-1, 1)."""
+    array = frame.to_ndarray()
+    if frame.format.is_packed:
+        array = array.reshape(-1, len(frame.layout.channels)).T
+    if array.dtype.kind == "f":
+        return array.astype(np.float32)
+    half = 2.0 ** (8 * array.dtype.itemsize - 1)
+    return ((array - half if array.dtype.kind == "u" else array) / half).astype(np.float32)
+
+
+# ── Was the file cut short? ──────────────────────────────────────────────────
+def _declared_seconds(file: BinaryIO, container: Any) -> float:
+    """The length that the file itself declares in seconds; 0 where it declares none or FFmpeg would only guess one.
+
+    A guess from the bit rate (MP3 without a Xing header, ADTS, AMR) is no promise, so it can't be broken.
+    """
+    kind = container.format.name
+    if kind == "wav":
+        return _wav_seconds(file)
+    if kind == "mp3":
+        file.seek(0)
+        head = file.read(1 << 22)  # the Xing header stands in the first frame, behind a cover picture perhaps
+        if b"Xing" not in head and b"Info" not in head:
+            return 0.0
+    if kind in ("aac", "amr"):
+        return 0.0
+    return (container.duration or 0) / av.time_base
+
+
+def _wav_seconds(file: BinaryIO) -> float:
+    """What the data chunk of a RIFF file promises; FFmpeg itself trims the promise to the file's size."""
+    file.seek(12)
+    bytes_per_second = 0
+    while len(header := file.read(8)) == 8:
+        kind, size = header[:4], struct.unpack("<I", header[4:])[0]
+        if kind == b"fmt ":
+            bytes_per_second = struct.unpack("<I", file.read(size)[8:12])[0]
+        elif kind == b"data":
+            streamed = size in (0, 0x7FFFFFFF, 0xFFFFFFFF)  # written to a pipe: the length was never filled in
+            return 0.0 if streamed or not bytes_per_second else size / bytes_per_second
+        else:
+            file.seek(size, io.SEEK_CUR)
+        file.seek(size % 2, io.SEEK_CUR)
+    return 0.0
+
+
+def _ogg_is_cut(file: BinaryIO, head: bytes) -> bool:
+    """Whether the last Ogg page is not all there: its table of segments says how long it must be."""
+    if not head.startswith(b"OggS"):
+        return False
+    file.seek(0, io.SEEK_END)
+    file.seek(max(0, file.tell() - (1 << 17)))  # a page has at most 65,307 bytes
+    tail = file.read()
+    page = tail[tail.rfind(b"OggS") :]
+    if len(page) < 27:
+        return True
+    segments = page[27 : 27 + page[26]]
+    return len(page) < 27 + page[26] + sum(segments)
+
+
+# ── Our own WAV ──────────────────────────────────────────────────────────────
+def read_wav(path: Path) -> np.ndarray:
+    """Our own 16 kHz mono 16-bit WAV as float32 (n,). RZ-0505 (no such file), RZ-0507 (another kind of file)."""
+    if not path.is_file():
+        raise ResonanceError("RZ-0505", name=path.name, path=path)
+    if not is_our_format(path):
+        raise ResonanceError("RZ-0507", name=path.name)
+    return soundfile.read(path, dtype="float32")[0]
+
+
+def is_our_format(path: Path) -> bool:
+    """Whether ``path`` is already a 16 kHz mono 16-bit WAV, by its header."""
+    try:
+        info = soundfile.info(path)
+    except soundfile.SoundFileError:
+        return False
+    return (info.format, info.subtype, info.samplerate, info.channels) == ("WAV", "PCM_16", SAMPLE_RATE, 1)
+
+
+def write_wav(path: Path, samples: np.ndarray) -> None:
+    """Write ``samples`` (n,) at 16 kHz as a mono 16-bit WAV, whole or not at all; what is too loud is clipped."""
+    with replacing(path) as temporary:
+        soundfile.write(temporary, to_pcm16(samples), SAMPLE_RATE, subtype="PCM_16", format="WAV")
+
+
+def to_pcm16(samples: np.ndarray) -> np.ndarray:
+    """float (n,) to int16 (n,). Clipped, because a plain cast turns a sample above 1.0 into a loud click below zero."""
+    return np.clip(np.round(samples * 32768.0), -32768, 32767).astype(np.int16)
+
+
+# ── Measure and judge ────────────────────────────────────────────────────────
+def measure(samples: np.ndarray, rate: int = SAMPLE_RATE) -> Quality:
+    """Level, noise and speech of one clip (n,).
+
+    Energies of 25 ms frames: their 90th against their 10th percentile is a plain estimate of speech over noise, and a
+    frame counts as speech where it is well above the quiet ones and not far below the loudest.
+    """
+    frames = _frame_levels(samples, rate)
+    quiet, loud = np.percentile(frames, [10, 90])
+    threshold = max(frames.max() - 30.0, min(quiet + 6.0, frames.max() - 10.0))
+    return Quality(
+        seconds=len(samples) / rate,
+        peak_dbfs=_db(float(np.abs(samples).max(initial=0.0))),
+        rms_dbfs=_db(float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if len(samples) else 0.0),
+        snr_db=float(loud - quiet),
+        speech_s=float(np.count_nonzero(frames >= threshold)) * len(samples) / rate / len(frames),
+        clipped=float(np.mean(np.abs(samples) >= 32767 / 32768)) if len(samples) else 0.0,
+    )
+
+
+def judge(quality: Quality, window_s: float) -> tuple[Level, tuple[str, ...]]:
+    """What to do with one clip, and the message codes that say why.
+
+    ``unusable``: it can't be trained on; ``again``: recording it again would help; ``listen``: a person should decide.
+    The words are about the recording, never about who speaks.
+    """
+    rules = SOUND_RULES
+    if quality.peak_dbfs < rules.silent_dbfs:
+        return "unusable", ("RZ-0510",)
+    again = (
+        *(["RZ-0511"] if quality.peak_dbfs < rules.quiet_dbfs else []),
+        *(["RZ-0512"] if quality.clipped > rules.clipped_share else []),
+        *(["RZ-0513"] if quality.seconds > window_s else []),
+    )
+    little_speech = quality.speech_s < max(rules.speech_s, rules.speech_share * quality.seconds)
+    listen = ("RZ-0514",) if little_speech else ()
+    return "again" if again else "listen" if listen else "ok", again + listen
+
+
+def explain(code: str, quality: Quality, window_s: float, name: str) -> str:
+    """The sentence of a code from ``judge`` with this clip's figures."""
+    return message(code, name=name, window_s=window_s, **asdict(quality))
+
+
+def _frame_levels(samples: np.ndarray, rate: int) -> np.ndarray:
+    length = max(1, round(0.025 * rate))
+    padded = np.pad(samples, (0, max(0, length - len(samples))))
+    frames = padded[: len(padded) // length * length].reshape(-1, length)
+    power = np.square(frames, dtype=np.float64).mean(axis=1)
+    return 10.0 * np.log10(np.maximum(power, 1e-10))  # digital silence counts as −100 dB
+
+
+def _db(amplitude: float) -> float:
+    return 20.0 * float(np.log10(max(amplitude, 1e-5)))
