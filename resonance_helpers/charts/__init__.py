@@ -1,0 +1,42 @@
+"""Pictures of what the rooms returned; they compute nothing that a room should know.
+
+Figures are matplotlib's; pictures for lessons 01–03 are SVG and HTML made with the standard library, because
+matplotlib is not installed yet. So each name is loaded from its module when it is first asked for.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "markup": ("Markup", "Svg", "table_html"),
+    "svg": ("memory_bars_svg", "requirements_table_html", "tunnel_svg"),
+    "guide": ("closing", "cost_table", "expected_effect_table", "faq", "success_mark", "timeline_table"),
+    "style": ("Picture",),
+    "data": ("rates_and_spectra", "waveforms"),
+    "training": ("guesses_table", "presets_table", "training_curve"),
+    "testing": (
+        "another_ten",
+        "before_after",
+        "before_after_table",
+        "clips_table",
+        "diff_html",
+        "diff_legend",
+        "eight_of_ten",
+        "eight_of_ten_words",
+        "flips_table",
+        "of_ten",
+    ),
+    "serving": ("Answer", "answered_table", "bundle_sizes", "bundle_table", "latency", "qr_card"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

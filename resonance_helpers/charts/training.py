@@ -1,0 +1,109 @@
+"""Pictures of lesson 06: the curve, the guesses, the two recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from matplotlib.axes import Axes
+
+from ..messages import message
+from .markup import Markup, table_html
+from .style import AFTER, BEFORE, INK, SOFT, Picture, picture, quiet, styled
+
+if TYPE_CHECKING:
+    from ..settings import TrainingSettings
+    from ..training import Guess, Point
+
+
+@styled
+def training_curve(
+    history: Sequence[Point], best_step: int | None = None, total_steps: int | None = None, practice: bool = False
+) -> Picture:
+    """Loss and dev CER against the step; the checkpoint that was kept is marked. Works while the run is still growing."""
+    losses = [(p.step, p.loss) for p in history if p.loss is not None]
+    cers = [(p.step, p.dev_cer) for p in history if p.dev_cer is not None]
+    alt = "\n".join(message("chart.curve.alt", step=step, cer=f"{cer:.2f}") for step, cer in cers)
+    figure = picture(10, 4.2, message("chart.curve.title"), alt, practice)
+    loss_axes, cer_axes = figure.subplots(1, 2)
+    _line(loss_axes, losses, BEFORE, "o-", message("chart.curve.loss"))
+    _line(cer_axes, cers, AFTER, "s-", message("chart.curve.cer"))
+    cer_axes.set_ylim(0, max([1.0, *(cer for _, cer in cers)]) * 1.05)
+    last = total_steps or max([p.step for p in history], default=1)
+    for axes in (loss_axes, cer_axes):
+        axes.set_xlim(0, last * 1.03)
+        axes.set_xlabel(message("chart.curve.step"))
+    best = dict(cers).get(best_step) if best_step is not None else None
+    if best is not None and best_step is not None:
+        _mark_best(cer_axes, best_step, best, last)
+        figure.alt += "\n" + message("chart.curve.best", step=best_step, cer=f"{best:.2f}")
+    return figure
+
+
+def _line(axes: Axes, points: Sequence[tuple[int, float]], colour: str, style: str, title: str) -> None:
+    quiet(axes)
+    axes.set_title(title)
+    if points:
+        axes.plot(*zip(*points, strict=True), style, color=colour, markersize=4, linewidth=1.6)
+        axes.set_ylim(bottom=0)
+    else:
+        axes.text(0.5, 0.5, message("chart.curve.waiting"), transform=axes.transAxes, ha="center", color=SOFT)
+
+
+def _mark_best(axes: Axes, step: int, cer: float, last: int) -> None:
+    axes.plot([step], [cer], "*", color=INK, markersize=16, zorder=5)
+    on_the_right = step > last / 2
+    axes.annotate(
+        message("chart.curve.best", step=step, cer=f"{cer:.2f}"),
+        (step, cer),
+        xytext=(-12 if on_the_right else 12, 26),
+        textcoords="offset points",
+        ha="right" if on_the_right else "left",
+        arrowprops={"arrowstyle": "-", "color": SOFT},
+    )
+
+
+def guesses_table(guesses: Sequence[Guess]) -> Markup:
+    """What the model makes of the same clips as training goes on: one row for each clip, one column for each evaluation."""
+    steps = sorted({guess.step for guess in guesses})
+    texts = list(dict.fromkeys(guess.text for guess in guesses))
+    said = {(guess.text, guess.step): guess.guess for guess in guesses}
+    headers = [message("chart.guesses.meant"), *(message("chart.guesses.step", step=step) for step in steps)]
+    rows = [[text, *(_said(text, said.get((text, step))) for step in steps)] for text in texts]
+    return table_html(headers, rows, message("chart.guesses.title"))
+
+
+def _said(text: str, guess: str | None) -> str:
+    if guess is None:
+        return ""
+    return f"✓ {guess}" if guess == text else guess or message("chart.guesses.silence")
+
+
+def presets_table(presets: Mapping[str, TrainingSettings]) -> Markup:
+    """The recipes beside each other, and why they differ, for every setting in which they do."""
+    names = list(presets)
+    rows = []
+    for field in (
+        "steps",
+        "batch_size",
+        "learning_rate",
+        "warmup_steps",
+        "eval_every",
+        "patience",
+        "window_s",
+        "augment",
+    ):
+        values = [_setting(getattr(presets[name], field)) for name in names]
+        rows.append([message(f"chart.presets.{field}"), *values, message(f"chart.presets.{field}.why")])
+    headers = [
+        message("chart.presets.setting"),
+        *(message(f"chart.presets.name.{name}") for name in names),
+        message("chart.presets.why"),
+    ]
+    return table_html(headers, rows, message("chart.presets.title"))
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, bool):
+        return message("chart.yes" if value else "chart.no")
+    return message("chart.presets.auto") if value == 0 else f"{value:g}" if isinstance(value, float) else str(value)
