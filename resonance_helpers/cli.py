@@ -1,0 +1,122 @@
+"""The command line: ``resonance run``, ``resonance serve``, ``resonance version``.
+
+Nothing heavy is imported before a command needs it, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import __version__
+from .messages import ResonanceError, message
+from .settings import SAMPLE_PATIENT
+
+if TYPE_CHECKING:
+    from .workflows import OnLesson
+
+app = typer.Typer(
+    help=message("cli.help"),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+LAST_LESSON = 10
+
+
+@app.callback()
+def _console() -> None:
+    for stream in (sys.stdout, sys.stderr):  # a Windows console in GBK cannot print ✅: better a "?" than a crash
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+@app.command(help=message("cli.run.help"))
+def run(
+    data: Annotated[str, typer.Option(help=message("cli.run.data"))] = "",
+    output: Annotated[str, typer.Option(help=message("cli.run.output"))] = "",
+    base_model: Annotated[str, typer.Option(help=message("cli.run.base_model"))] = "",
+    patient: Annotated[str, typer.Option(help=message("cli.run.patient"))] = SAMPLE_PATIENT,
+    lessons: Annotated[str, typer.Option(help=message("cli.run.lessons"))] = "",
+    steps: Annotated[int | None, typer.Option(help=message("cli.run.steps"))] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help=message("cli.run.set"))] = None,
+    resume: Annotated[bool, typer.Option("--resume", help=message("cli.run.resume"))] = False,
+) -> None:
+    with _said_plainly():
+        chosen = parse_lessons(lessons) if lessons else None
+        extra = dict(parse_setting(text) for text in set_ or ())
+        from .workflows import run_lessons
+
+        with _lesson_bar() as show:
+            summary = run_lessons(data, output, base_model, patient, chosen, steps, extra, resume, show)
+        typer.echo(summary.headline or "", nl=bool(summary.headline))
+
+
+@app.command(help=message("cli.version.help"))
+def version() -> None:
+    typer.echo(f"resonance {__version__}")
+
+
+def parse_lessons(text: str) -> list[int]:
+    """``4-8``, ``6`` or ``1,3,5-7`` as lesson numbers, sorted, each once. Raises RZ-1402."""
+    chosen: set[int] = set()
+    for part in text.replace("，", ",").split(","):
+        numbers = re.fullmatch(r"(\d{1,2})(?:[-–](\d{1,2}))?", part.strip())
+        first, last = (int(numbers[1]), int(numbers[2] or numbers[1])) if numbers else (0, 0)
+        if not 1 <= first <= last <= LAST_LESSON:
+            raise ResonanceError("RZ-1402", value=text, last=LAST_LESSON)
+        chosen.update(range(first, last + 1))
+    return sorted(chosen)
+
+
+def parse_setting(text: str) -> tuple[str, str]:
+    """``NAME=VALUE`` as its two parts; the value stays text. Raises RZ-1404."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip().isidentifier():
+        raise ResonanceError("RZ-1404", value=text)
+    return name.strip(), value.strip()
+
+
+@contextmanager
+def _lesson_bar() -> Iterator[OnLesson]:
+    """A bar over the lessons; a line stays for each one that is finished."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(highlight=False), transient=True) as progress:
+        bar = progress.add_task("", total=None)
+        running, started = "", 0.0
+
+        def show(done: int, total: int, name: str) -> None:
+            nonlocal running, started
+            if running:
+                seconds = round(time.monotonic() - started)
+                progress.console.print(message("cli.run.lesson_done", lesson=_title(running), seconds=seconds))
+            running, started = name, time.monotonic()
+            progress.update(bar, completed=done, total=total)
+            if name:
+                progress.update(bar, description=message("cli.run.doing", lesson=_title(name)))
+
+        yield show
+
+
+def _title(notebook: str) -> str:
+    return message(f"lesson.{notebook[:2]}")
+
+
+@contextmanager
+def _said_plainly() -> Iterator[None]:
+    """Show an error that a user can mend as its sentence alone, and end with exit code 1."""
+    try:
+        yield
+    except ResonanceError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
