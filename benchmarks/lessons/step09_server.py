@@ -1,4 +1,4 @@
-"""第九步 · 部署服务：指南里的 server.py，加上口令、任意音频格式，并且一次只算一条。运行：python step09_server.py"""
+"""第九步 · 部署服务：指南里的 server.py，加上密钥、任意音频格式，并且一次只算一条。运行：python step09_server.py"""
 
 import io
 import os
@@ -16,7 +16,7 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 MODEL_DIR = os.environ.get("OUTPUT_DIR", "/root/lora_output")
 BASE_MODEL = os.environ.get("BASE_MODEL", "openai/whisper-small")
 PORT = int(os.environ.get("PORT", 8000))
-TOKEN = os.environ.get("TOKEN") or secrets.token_urlsafe(16)  # 没有口令，谁都能用这个人的声音模型
+TOKEN = os.environ.get("TOKEN") or secrets.token_urlsafe(16)  # 没有密钥，谁都能用这个人的声音模型
 
 processor = WhisperProcessor.from_pretrained(MODEL_DIR)
 model = PeftModel.from_pretrained(WhisperForConditionalGeneration.from_pretrained(BASE_MODEL), MODEL_DIR).eval()
@@ -41,7 +41,7 @@ def health() -> dict:
 @app.post("/transcribe")
 def transcribe(file: UploadFile, authorization: str = Header("")) -> dict:
     if not secrets.compare_digest(authorization.encode(), f"Bearer {TOKEN}".encode()):
-        raise HTTPException(401, "口令不对")
+        raise HTTPException(401, "密钥不对")
     inputs = processor(decode(file.file.read()), sampling_rate=16000, return_tensors="pt")
     with one_at_a_time, torch.no_grad():
         ids = model.generate(**inputs, language="zh", task="transcribe", max_new_tokens=25)
@@ -49,5 +49,5 @@ def transcribe(file: UploadFile, authorization: str = Header("")) -> dict:
 
 
 if __name__ == "__main__":
-    print(f"口令：{TOKEN}")
+    print(f"密钥：{TOKEN}")
     uvicorn.run(app, host="127.0.0.1", port=PORT)  # 只有这台机器能访问；按 Ctrl+C 停止

@@ -1,4 +1,4 @@
-"""第十步 · 连接 App：任何 App 要做的只有这一件事。运行：TOKEN=口令 python step10_call.py"""
+"""第十步 · 连接 App：任何 App 要做的只有这一件事。运行：TOKEN=密钥 python step10_call.py"""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 
 ADDRESS = os.environ.get("ADDRESS", "http://127.0.0.1:8000/transcribe")  # 换成你的服务地址，末尾是 /transcribe
-TOKEN = os.environ.get("TOKEN", "")  # 服务启动时显示的口令
+TOKEN = os.environ.get("TOKEN", "")  # 服务启动时显示的密钥
 RECORDING = os.environ.get("TEST_AUDIO", "/root/data/audio/001_我想喝水_3.wav")
 
 file = Path(RECORDING)
@@ -18,6 +18,6 @@ answer = httpx.post(
 )
 
 if answer.status_code == 401:
-    raise SystemExit("❌ 口令不对：请从服务的启动信息里重新复制。")
+    raise SystemExit("❌ 密钥不对：请从服务的启动信息里重新复制。")
 answer.raise_for_status()
 print(f"识别结果：{answer.json()['text']}")
