@@ -1,0 +1,124 @@
+"""consent.json: who agreed to what, before a recording is used for anything.
+
+Training on anything but the bundled sample needs it. No command waits for an answer: what is missing is said, with the
+way to the form in lesson 04. A file that is not understood grants nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import date as Date
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from .messages import ResonanceError, message
+from .workspace import Workspace, write_json
+
+VERSION = 1  # of the form
+PURPOSES = ("training", "testing", "service", "corrections", "research")  # each has a sentence consent.purpose.<name>
+
+
+@dataclass(frozen=True)
+class Consent:
+    """One consent as it was given. Raises RZ-0413 on a field that says nothing."""
+
+    version: int
+    person: str  # whose voice it is; the pseudonym will do
+    given_by: str  # who signed: the person or the guardian
+    relationship: str  # of given_by to the person, such as 本人 or 母亲
+    assent: bool  # the person's own yes, in whatever way they can say it
+    purposes: tuple[str, ...]
+    processor: str  # who handles the data, on whose computer
+    date: str  # of consent, ISO 8601
+
+    def __post_init__(self) -> None:
+        _check(asdict(self), Path("consent.json"))
+
+
+def read_consent(path: Path) -> Consent:
+    """The consent in ``path``. Raises RZ-0411 (missing), RZ-0412 (not JSON in UTF-8), RZ-0413 (a field is wrong)."""
+    if not path.is_file():
+        raise ResonanceError("RZ-0411", path=path)
+    data = path.read_bytes()
+    try:
+        fields = json.loads(data.decode("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise ResonanceError("RZ-0412", path=path, line=error.lineno, column=error.colno) from error
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        raise ResonanceError("RZ-0412", path=path, line=line, column=column) from error
+    if not isinstance(fields, dict):
+        raise ResonanceError("RZ-0412", path=path, line=1, column=1)
+    _check(fields, path)
+    known = {key: fields[key] for key in _RULES}
+    return Consent(**{**known, "purposes": tuple(known["purposes"])})
+
+
+def write_consent(path: Path, consent: Consent) -> None:
+    """Write consent.json whole or not at all."""
+    write_json(path, asdict(consent))
+
+
+def require_consent(workspace: Workspace, purpose: str = "training") -> Consent | None:
+    """The consent that allows ``purpose``; None for the bundled sample, which is nobody's voice.
+
+    Raises what ``read_consent`` raises, RZ-0414 (the purpose was not granted), RZ-0415 (the person did not agree).
+    """
+    if workspace.is_sample:
+        return None
+    consent = read_consent(workspace.consent)
+    if not consent.assent:
+        raise ResonanceError("RZ-0415", path=workspace.consent)
+    if purpose not in consent.purposes:
+        granted = [message(f"consent.purpose.{each}") for each in consent.purposes] or [message("consent.none")]
+        raise ResonanceError(
+            "RZ-0414",
+            path=workspace.consent,
+            purpose=message(f"consent.purpose.{purpose}"),
+            granted=" · ".join(granted),
+        )
+    return consent
+
+
+# ── What each field must be ──────────────────────────────────────────────────
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_past_date(value: Any) -> bool:
+    try:  # a form filled in at breakfast in China is dated tomorrow for a server on UTC
+        return Date.fromisoformat(value) <= Date.today() + timedelta(days=1)
+    except (TypeError, ValueError):
+        return False
+
+
+def _are_purposes(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(each in PURPOSES for each in value)
+
+
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "version": (lambda value: value is not True and value == VERSION, "version"),
+    "person": (_is_text, "text"),
+    "given_by": (_is_text, "text"),
+    "relationship": (_is_text, "text"),
+    "assent": (lambda value: isinstance(value, bool), "boolean"),
+    "purposes": (_are_purposes, "purposes"),
+    "processor": (_is_text, "text"),
+    "date": (_is_past_date, "date"),
+}
+
+
+def _check(fields: dict[str, Any], path: Path) -> None:
+    for key, (is_right, allowed) in _RULES.items():
+        if not is_right(fields.get(key)):
+            raise ResonanceError(
+                "RZ-0413",
+                path=path,
+                key=key,
+                found=json.dumps(fields.get(key), ensure_ascii=False),
+                allowed=message(f"consent.allowed.{allowed}", version=VERSION, purposes=", ".join(PURPOSES)),
+            )

@@ -1,0 +1,232 @@
+"""labels.json: which recording says what.
+
+The guide has people write it by hand in Notepad, so its mistakes are Notepad's: each is named with its line, and
+nothing is guessed. A UTF-8 or UTF-16 byte-order mark is unambiguous and simply accepted. GBK (Notepad's "ANSI") is not:
+Big5 or Shift-JIS bytes read as GBK give other characters without an error, and the label is exactly what the model
+learns; so such a file is refused with the way to save it as UTF-8. Reading never changes the file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Literal
+
+from .messages import ResonanceError, message
+from .workspace import write_text
+
+_KNOWN_KEYS = ("audio", "text", "take", "session", "split")
+_SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Label:
+    """One entry of labels.json. ``audio`` is relative to DATA_DIR, with forward slashes and without ``./``."""
+
+    audio: str
+    text: str
+    take: int = 1  # counted from 1
+    session: str | None = None
+    split: Literal["train", "test"] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)  # keys that are not ours, in order
+    keys: tuple[str, ...] = field(default=(), repr=False, compare=False)  # all keys as the file had them, for rewriting
+
+
+def read_labels(path: Path) -> list[Label]:
+    """The entries of labels.json in order.
+
+    Raises RZ-0401 (missing), RZ-0402 (not JSON: line, column and the fault), RZ-0403 (wrong shape), RZ-0404 (empty
+    text), RZ-0405 (the same file twice), RZ-0408 (not UTF-8), RZ-0409 (a path out of the data folder).
+    """
+    if not path.is_file():
+        raise ResonanceError("RZ-0401", path=path)
+    return _parse(_decode(path.read_bytes(), path), path)
+
+
+def write_labels(path: Path, labels: Iterable[Label]) -> None:
+    """Write labels.json whole or not at all, one line for each entry as in the guide.
+
+    Keys that are not ours and the order of keys survive. What ``read_labels`` would refuse is not written.
+    """
+    lines = ",\n".join(f"  {json.dumps(_entry(label), ensure_ascii=False)}" for label in labels)
+    text = f"[\n{lines}\n]\n" if lines else "[]\n"
+    _parse(text, path)
+    write_text(path, text)
+
+
+def _entry(label: Label) -> dict[str, Any]:
+    ours = {key: getattr(label, key) for key in _KNOWN_KEYS}
+    unset = {"take": 1, "session": None, "split": None}
+    wanted = {key: value for key, value in ours.items() if key in label.keys or value != unset.get(key, "")}
+    everything = {**wanted, **label.extra}
+    return {key: everything[key] for key in dict.fromkeys((*label.keys, *everything)) if key in everything}
+
+
+# ── From bytes to entries ────────────────────────────────────────────────────
+def _decode(data: bytes, path: Path) -> str:
+    try:
+        if data.startswith((b"\xff\xfe", b"\xfe\xff")):  # what Notepad calls Unicode
+            return data.decode("utf-16")
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        read_as_gbk = data.splitlines()[line - 1].decode("gb18030", errors="replace").strip()
+        raise ResonanceError("RZ-0408", path=path, line=line, text=read_as_gbk) from error
+
+
+def _parse(text: str, path: Path) -> list[Label]:
+    try:
+        entries = json.loads(text)
+    except json.JSONDecodeError as error:
+        position, fault = _fault(text, error)
+        raise _not_json(path, text, position, fault) from error
+    if not isinstance(entries, list):
+        raise _shape(path, "top", found=_kind(entries))
+    lines = _entry_lines(text)
+    labels: list[Label] = []
+    first_of: dict[str, int] = {}
+    for number, (entry, line) in enumerate(zip(entries, lines, strict=True), start=1):
+        label = _label(entry, path, number, line)
+        same = unicodedata.normalize("NFC", label.audio)  # macOS takes accents apart
+        if same in first_of:
+            first = {"first": first_of[same], "first_line": lines[first_of[same] - 1]}
+            raise ResonanceError("RZ-0405", path=path, audio=label.audio, entry=number, line=line, **first)
+        first_of[same] = number
+        labels.append(label)
+    return labels
+
+
+def _entry_lines(text: str) -> list[int]:
+    """The line on which each entry of a JSON list begins, counted from 1."""
+    decoder, lines = json.JSONDecoder(), []
+    position = _skip_space(text, text.index("[") + 1)
+    while text[position] != "]":
+        lines.append(text.count("\n", 0, position) + 1)
+        position = _skip_space(text, decoder.raw_decode(text, position)[1])
+        if text[position] == ",":
+            position = _skip_space(text, position + 1)
+    return lines
+
+
+def _skip_space(text: str, position: int) -> int:
+    while text[position] in " \t\r\n":
+        position += 1
+    return position
+
+
+# ── One entry ────────────────────────────────────────────────────────────────
+def _label(entry: Any, path: Path, number: int, line: int) -> Label:
+    where = {"entry": number, "line": line}
+    if not isinstance(entry, dict):
+        raise _shape(path, "entry", **where, found=_kind(entry))
+    for key in ("audio", "text"):
+        if key not in entry:
+            raise _shape(path, "missing", **where, key=key)
+        if not isinstance(entry[key], str):
+            raise _shape(path, "string", **where, key=key, found=_kind(entry[key]))
+    text = entry["text"].strip()
+    if not any(character.isalnum() for character in text):
+        raise ResonanceError("RZ-0404", path=path, audio=entry["audio"], **where)
+    return Label(
+        audio=_audio(entry["audio"], path, where),
+        text=text,
+        take=_take(entry.get("take", 1), path, where),
+        session=_session(entry.get("session"), path, where),
+        split=_split(entry.get("split"), path, where),
+        extra={key: value for key, value in entry.items() if key not in _KNOWN_KEYS},
+        keys=tuple(entry),
+    )
+
+
+def _audio(audio: str, path: Path, where: Mapping[str, int]) -> str:
+    """``audio`` with forward slashes and without ``./``, if it stays inside the data folder."""
+    if any(unicodedata.category(character) == "Cc" for character in audio):
+        raise _shape(path, "backslash", **where, found=json.dumps(audio, ensure_ascii=False))
+    relative = PurePosixPath(audio.replace("\\", "/"))
+    windows = PureWindowsPath(audio)
+    if relative.is_absolute() or windows.drive or windows.root or ".." in relative.parts:
+        raise ResonanceError("RZ-0409", path=path, audio=audio, **where)
+    if not relative.name:
+        raise _shape(path, "no_file", **where)
+    return str(relative)
+
+
+def _take(take: Any, path: Path, where: Mapping[str, int]) -> int:
+    if not isinstance(take, int) or isinstance(take, bool) or take < 1:
+        raise _shape(path, "take", **where, found=json.dumps(take, ensure_ascii=False))
+    return take
+
+
+def _session(session: Any, path: Path, where: Mapping[str, int]) -> str | None:
+    if session is not None and not isinstance(session, str):
+        raise _shape(path, "string", **where, key="session", found=_kind(session))
+    return session
+
+
+def _split(split: Any, path: Path, where: Mapping[str, int]) -> Literal["train", "test"] | None:
+    if split is not None and split not in _SPLITS:
+        raise _shape(path, "split", **where, found=json.dumps(split, ensure_ascii=False))
+    return split
+
+
+def _shape(path: Path, problem: str, **facts: Any) -> ResonanceError:
+    return ResonanceError("RZ-0403", path=path, problem=message(f"labels.shape.{problem}", **facts))
+
+
+def _kind(value: Any) -> str:
+    """What a JSON value is, in words."""
+    names = {dict: "object", list: "list", str: "string", bool: "boolean", type(None): "null"}
+    return message(f"labels.kind.{names.get(type(value), 'number')}")
+
+
+# ── Notepad's faults ─────────────────────────────────────────────────────────
+_QUOTES = "“”‘’「」『』＂＇'"
+_MARKS = {"，": ",", "、": ",", "；": ",", "：": ":", "｛": "{", "｝": "}", "［": "[", "］": "]", "【": "[", "】": "]"}
+# Where a string was opened with " but closed with ”, the parser only stumbles later.
+_HALF_QUOTED = re.compile(rf"[{_QUOTES}](?=\s*[,，:：}}\]｝］])|(?<=[{{\[,，:：｛［])\s*[{_QUOTES}]")
+
+
+def _fault(text: str, error: json.JSONDecodeError) -> tuple[int, str]:
+    """Where the mistake really is (an index into ``text``) and its sentence."""
+    at = error.pos
+    here = text[at : at + 1]
+    before = text[:at].rstrip()
+    if not text.strip():
+        return 0, message("labels.fault.empty")
+    if here in _MARKS:
+        return at, message("labels.fault.full_width", found=here, right=_MARKS[here])
+    if here and here in _QUOTES:
+        return at, message("labels.fault.quotes", found=here)
+    if here in ("]", "}") and before.endswith(","):
+        return len(before) - 1, message("labels.fault.trailing_comma", bracket=here)
+    if here == "," and text[at + 1 :].lstrip()[:1] in ("]", "}"):  # Python 3.13 points at the comma itself
+        return at, message("labels.fault.trailing_comma", bracket=text[at + 1 :].lstrip()[0])
+    if error.msg.startswith("Invalid \\"):
+        return text.rfind("\\", 0, at + 1), message("labels.fault.backslash")
+    if half_quoted := _HALF_QUOTED.search(text, text.rfind("\n", 0, at) + 1, _end_of_line(text, at)):
+        return half_quoted.end() - 1, message("labels.fault.quotes", found=half_quoted[0].strip())
+    if error.msg.startswith("Extra data") and text.lstrip().startswith("{"):
+        return at, message("labels.fault.no_brackets")
+    if error.msg.startswith(("Unterminated string", "Invalid control character")):
+        return at, message("labels.fault.open_string")
+    if at >= len(text.rstrip()):
+        return max(0, len(before) - 1), message("labels.fault.cut_off")
+    if error.msg.startswith("Expecting ',' delimiter"):
+        return len(before), message("labels.fault.no_comma")
+    return at, message("labels.fault.other", detail=error.msg)
+
+
+def _not_json(path: Path, text: str, position: int, fault: str) -> ResonanceError:
+    start = text.rfind("\n", 0, position) + 1
+    line = text.count("\n", 0, position) + 1
+    offending = text[start : _end_of_line(text, position)].strip()
+    return ResonanceError("RZ-0402", path=path, line=line, column=position - start + 1, fault=fault, text=offending)
+
+
+def _end_of_line(text: str, position: int) -> int:
+    end = text.find("\n", position)
+    return len(text) if end < 0 else end
