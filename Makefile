@@ -1,0 +1,47 @@
+# The commands of the project. PYTHON=python3.12 chooses the interpreter, VENV=folder the environment,
+# TORCH=cpu (or cu126, cu130) the build of PyTorch; start.sh explains them and does the same without make.
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+export VENV PYTHON TORCH
+
+.PHONY: help setup rehearsal lab test test-quick lint format clean
+
+help:
+	@echo "make setup       the environment in $(VENV), from pyproject.toml and constraints.txt"
+	@echo "make rehearsal   all ten lessons on the bundled sample: no GPU, no network"
+	@echo "make lab         JupyterLab at the first lesson"
+	@echo "make test        all tests; those on real weights where ../shared is there"
+	@echo "make test-quick  the tests that take seconds"
+	@echo "make lint        style, types, import contracts, spelling, clean notebooks"
+	@echo "make format      put the style right"
+
+setup:
+	@./start.sh --setup
+
+rehearsal:
+	@./start.sh --rehearsal
+
+lab:
+	@./start.sh
+
+test: setup
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-quick: setup
+	$(BIN)/python -m pytest -m "not slow and not real" $(PYTEST_ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/codespell
+	$(BIN)/nbstripout --verify --keep-count --keep-id notebooks/*.ipynb
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .ci/venv rehearsal
