@@ -1,11 +1,11 @@
 ﻿# Set up and start Resonance on Windows. Right-click, "Run with PowerShell", or in a terminal:
-#   powershell -ExecutionPolicy Bypass -File start.ps1              set up, then open JupyterLab at the first lesson
-#   powershell -ExecutionPolicy Bypass -File start.ps1 --setup      set up only
-#   powershell -ExecutionPolicy Bypass -File start.ps1 --rehearsal  set up, then run all ten lessons on the sample
-#   powershell -ExecutionPolicy Bypass -File start.ps1 --test       set up, then run the tests
+#   powershell -ExecutionPolicy Bypass -File start.ps1             set up, then open JupyterLab at the first lesson
+#   powershell -ExecutionPolicy Bypass -File start.ps1 -Setup      set up only
+#   powershell -ExecutionPolicy Bypass -File start.ps1 -Rehearsal  set up, then run all ten lessons on the sample
+#   powershell -ExecutionPolicy Bypass -File start.ps1 -Test       set up, then run the tests
 # $env:PYTHON, $env:VENV and $env:TORCH (cpu, cu126 or cu130; lesson 03 says which one fits) as in start.sh.
 # The file begins with a byte order mark: without it Windows PowerShell 5 reads Chinese as another encoding.
-param([string]$What = "")
+param([switch]$Setup, [switch]$Rehearsal, [switch]$Test)
 $ErrorActionPreference = "Stop"
 Set-Location $PSScriptRoot
 $env:PYTHONUTF8 = "1"
@@ -22,7 +22,7 @@ function Test-Supported([string[]]$Command) {
 function Find-Python {
     $candidates = if ($env:PYTHON) { , @($env:PYTHON) } else { @("py", "-3.13"), @("py", "-3.12"), @("py", "-3.11"), @("python"), @("python3") }
     foreach ($candidate in $candidates) {
-        if (Test-Supported $candidate) { return , $candidate }
+        if (Test-Supported $candidate) { return $candidate }
     }
     Write-Host "没有找到 Python 3.11–3.13。请从 https://www.python.org/downloads/ 安装 3.12，安装时勾选 “Add python.exe to PATH”，再运行一次。"
     Write-Host "No Python 3.11-3.13 was found. Install 3.12 from https://www.python.org/downloads/ with 'Add python.exe to PATH' ticked, then run this again."
@@ -36,7 +36,7 @@ function Invoke-Checked {
 }
 
 function Install-Resonance {
-    $python = Find-Python
+    $python = @(Find-Python)
     $text = (Get-Content pyproject.toml, constraints.txt -Raw -Encoding UTF8) -join ""
     $bytes = [Text.Encoding]::UTF8.GetBytes($text + $env:TORCH)
     $stamp = [BitConverter]::ToString([Security.Cryptography.SHA256]::Create().ComputeHash($bytes))
@@ -52,22 +52,13 @@ function Install-Resonance {
     Set-Content $stampFile $stamp
 }
 
-switch ($What) {
-    "--setup" { Install-Resonance }
-    "--rehearsal" {
-        Install-Resonance
-        Invoke-Checked (Join-Path $Venv "Scripts\resonance.exe") run --output "rehearsal/$(Get-Date -Format yyyyMMdd-HHmmss)"
-    }
-    "--test" {
-        Install-Resonance
-        Invoke-Checked $VenvPython -m pytest
-    }
-    "" {
-        Install-Resonance
-        Invoke-Checked (Join-Path $Venv "Scripts\jupyter.exe") lab notebooks/01_check_gpu.ipynb
-    }
-    default {
-        Write-Host "start.ps1 [--setup | --rehearsal | --test]"
-        exit 2
-    }
+Install-Resonance
+if ($Rehearsal) {
+    Invoke-Checked (Join-Path $Venv "Scripts\resonance.exe") run --output "rehearsal/$(Get-Date -Format yyyyMMdd-HHmmss)"
+}
+elseif ($Test) {
+    Invoke-Checked $VenvPython -m pytest
+}
+elseif (-not $Setup) {
+    Invoke-Checked (Join-Path $Venv "Scripts\jupyter.exe") lab notebooks/01_check_gpu.ipynb
 }
