@@ -1,7 +1,7 @@
 """What the guide says, as data: its expectations, its costs, its timeline. Words are in ``messages/13_guide.toml``.
 
-These are quotations. No source could be found for the effect table and nobody has measured the costs here, so what shows them
-says so, and never puts them beside figures that were measured. Standard library only.
+These are quotations. No source could be found for the effect table and nobody has measured the costs here, so what
+shows them says so, and never puts them beside figures that were measured. Standard library only.
 """
 
 from __future__ import annotations

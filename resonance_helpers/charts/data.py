@@ -10,28 +10,30 @@ from matplotlib.axes import Axes
 from scipy.signal import spectrogram
 
 from ..messages import message
-from .style import AFTER, CARE, FAULT, GOOD, INK, SOFT, Picture, picture, quiet, styled
+from .markup import Markup, table_html
+from .style import AFTER, BEFORE, CARE, FAULT, GOOD, INK, SOFT, Picture, picture, quiet, styled
 
 if TYPE_CHECKING:
-    from ..recordings import Row
+    from ..conversion import RateComparison, RateVersion
+    from ..recordings import RecordingRow
 
 VERDICTS = {"ok": (GOOD, "✓"), "again": (CARE, "↻"), "listen": (AFTER, "?"), "unusable": (FAULT, "✗")}
 COLUMNS = 4
-SILENCE_DB = -90.0  # dB below full scale: the floor of the colour scale
+ZOOM_S = 0.008  # of the waveform, so that single samples can be seen
+LOUDEST_DB, QUIETEST_DB = -30.0, -100.0  # ends of the colour scale, dB of power density at full scale
 
 
 @styled
-def waveforms(rows: Sequence[Row], limit: int = 24) -> Picture:
+def waveforms(rows: Sequence[RecordingRow], limit: int = 24) -> Picture:
     """A small waveform of each recording with its phrase and verdict, those that need a look first, at most ``limit``.
 
-    ``rows`` are ``recordings.check(workspace).rows``; ``row.envelope`` holds peak values in [-1, 1] along the clip.
+    ``rows`` are ``recordings.check(workspace).rows``.
     """
-    careful = sorted(rows, key=lambda row: row.level == "ok")
-    shown = careful[:limit]
+    shown = sorted(rows, key=lambda row: row.level == "ok")[:limit]
     lines = max(1, -(-len(shown) // COLUMNS))
-    counted = message("chart.waveforms.shown", shown=len(shown), total=len(rows))
-    words = "\n".join(f"{row.text}: {message(f'chart.verdict.{row.level}')}" for row in shown)
-    figure = picture(11, 0.8 + 1.35 * lines, message("chart.waveforms.title") + " · " + counted, words)
+    title = f"{message('chart.waveforms.title')} {message('chart.waveforms.shown', shown=len(shown), total=len(rows))}"
+    words = "\n".join(f"{row.label.text}: {verdict(row.level)}" for row in shown)
+    figure = picture(11, 0.7 + 1.35 * lines, title, words)
     grid = figure.subplots(lines, COLUMNS, squeeze=False)
     for axes, row in zip(grid.flat, shown, strict=False):
         _small_waveform(axes, row)
@@ -40,57 +42,89 @@ def waveforms(rows: Sequence[Row], limit: int = 24) -> Picture:
     return figure
 
 
-def _small_waveform(axes: Axes, row: Row) -> None:
-    colour, mark = VERDICTS[row.level]
-    envelope = np.asarray(row.envelope, dtype=float)
-    seconds = row.seconds or 0.0
-    time = np.linspace(0, seconds, len(envelope))
-    axes.fill_between(time, -envelope, envelope, color=colour, linewidth=0)
+def verdict(level: str) -> str:
+    """A recording's level with its mark, such as "✓ 可以用"."""
+    return f"{VERDICTS[level][1]} {message(f'chart.verdict.{level}')}"
+
+
+def _small_waveform(axes: Axes, row: RecordingRow) -> None:
+    colour = VERDICTS[row.level][0]
     axes.set_ylim(-1.05, 1.05)
-    axes.set_xlim(0, max(seconds, 0.1))
+    axes.set_xlim(0, max(row.seconds, 0.1))
     axes.set_yticks([])
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(labelsize=8)
-    axes.set_title(f"{mark} {message(f'chart.verdict.{row.level}')} · {_short(row.text)}", fontsize=10, color=colour)
+    axes.set_title(f"{verdict(row.level)} · {_short(row.label.text)}", fontsize=10, color=colour)
+    if len(row.envelope):
+        low, high = row.envelope.T
+        axes.fill_between(np.linspace(0, row.seconds, len(low)), low, high, color=colour, linewidth=0.5)
+    else:
+        axes.set_xticks([])
+        axes.text(0.5, 0.5, message("chart.waveforms.nothing"), transform=axes.transAxes, ha="center", color=SOFT)
 
 
 @styled
-def rates_and_spectra(versions: Sequence[tuple[str, np.ndarray, int]]) -> Picture:
-    """The same clip at several sampling rates: a few milliseconds of its waveform, and its spectrogram.
-
-    ``versions`` are (name, mono samples in [-1, 1], rate in Hz), the original first.
-    """
-    highest = max(rate for _, _, rate in versions) / 2
-    names = "\n".join(message("chart.rates.alt", name=n, rate=r, top=r // 2) for n, _, r in versions)
-    figure = picture(11, 0.8 + 2.3 * len(versions), message("chart.rates.title"), names)
+def rates_and_spectra(comparison: RateComparison) -> Picture:
+    """The same clip at its own rate, at 16 kHz and at 8 kHz: a few milliseconds of its waveform, and its spectrogram."""
+    versions = comparison.versions
+    highest = max(version.rate for version in versions) / 2
+    words = "\n".join(
+        f"{version_name(v)}: {message('chart.rates.nothing', top=f'{v.rate / 2000:g}')}" for v in versions
+    )
+    figure = picture(11, 0.7 + 2.2 * len(versions), message("chart.rates.title"), words)
     grid = figure.subplots(len(versions), 2, squeeze=False, width_ratios=[2, 3])
-    moment = _loudest_moment(*versions[0][1:])
-    for (wave, spectrum), (name, samples, rate) in zip(grid, versions, strict=True):
-        _zoomed(wave, samples, rate, moment)
-        wave.set_title(message("chart.rates.wave", name=name, rate=f"{rate:,}"))
-        _spectrum(spectrum, samples, rate, highest)
+    moment = _loudest_moment(versions[0])
+    for (wave, spectrum), version in zip(grid, versions, strict=True):
+        _zoomed(wave, version, moment)
+        _spectrum(spectrum, version, highest)
+    grid[0][1].set_title(message("chart.rates.spectrum"))
     grid[-1][0].set_xlabel(message("chart.rates.milliseconds"))
     grid[-1][1].set_xlabel(message("chart.rates.seconds"))
     return figure
 
 
-def _zoomed(axes: Axes, samples: np.ndarray, rate: int, moment: float, milliseconds: float = 8.0) -> None:
-    first = int(moment * rate)
-    part = samples[first : first + int(milliseconds / 1000 * rate) + 1]
-    axes.plot(np.arange(len(part)) / rate * 1000, part, ".-", color=AFTER, markersize=4, linewidth=0.8)
-    axes.set_xlim(0, milliseconds)
+def rates_table(comparison: RateComparison) -> Markup:
+    """Rate, channels, depth and size of each version."""
+    rows = [
+        (
+            version_name(v),
+            f"{v.rate:,} Hz",
+            message("chart.rates.channels", n=v.channels),
+            message("chart.rates.bits", n=v.bits) if v.bits else message("chart.rates.lossy", codec=comparison.codec),
+            f"{v.wav_bytes / 1000:,.0f} kB",
+        )
+        for v in comparison.versions
+    ]
+    headers = [message(f"chart.rates.column.{name}") for name in ("version", "rate", "channels", "depth", "size")]
+    return table_html(headers, rows, comparison.name)
+
+
+def version_name(version: RateVersion) -> str:
+    return message(f"chart.rates.{version.key}")
+
+
+def _zoomed(axes: Axes, version: RateVersion, moment: float) -> None:
+    first = int(moment * version.rate)
+    part = version.samples[:2, first : first + int(ZOOM_S * version.rate) + 1]
+    milliseconds = np.arange(part.shape[1]) / version.rate * 1000
+    for channel, colour, mark in zip(part, (AFTER, BEFORE), (".-", "x-"), strict=False):
+        axes.plot(milliseconds, channel, mark, color=colour, markersize=4, linewidth=0.8)
+    axes.set_xlim(0, ZOOM_S * 1000)
+    axes.set_title(message("chart.rates.wave", name=version_name(version), rate=f"{version.rate:,}"))
     quiet(axes)
 
 
-def _spectrum(axes: Axes, samples: np.ndarray, rate: int, highest: float) -> None:
+def _spectrum(axes: Axes, version: RateVersion, highest: float) -> None:
+    rate = version.rate
     width = max(16, int(0.025 * rate))  # 25 ms, as Whisper's own features
-    frequency, time, power = spectrogram(samples, rate, nperseg=width, noverlap=width // 2)
-    level = np.maximum(10 * np.log10(power + 1e-12), SILENCE_DB)
-    axes.pcolormesh(time, frequency / 1000, level, cmap="cividis", shading="nearest", vmin=SILENCE_DB, rasterized=True)
+    frequency, time, power = spectrogram(version.samples.mean(axis=0), rate, nperseg=width, noverlap=width // 2)
+    level = 10 * np.log10(power + 1e-20)
+    axes.pcolormesh(time, frequency / 1000, level, cmap="cividis", vmin=QUIETEST_DB, vmax=LOUDEST_DB, rasterized=True)
+    axes.set_xlim(0, version.samples.shape[1] / rate)
     axes.set_ylim(0, highest / 1000)
     axes.set_ylabel("kHz")
     if rate / 2 < highest:
-        axes.axhspan(rate / 2000, highest / 1000, facecolor="white", hatch="///", edgecolor=SOFT, linewidth=0)
+        axes.axhspan(rate / 2000, highest / 1000, facecolor="white", hatch="//", edgecolor="#cccccc", linewidth=0)
         axes.text(
             0.5,
             (rate / 2 + highest) / 2 / highest,
@@ -103,11 +137,12 @@ def _spectrum(axes: Axes, samples: np.ndarray, rate: int, highest: float) -> Non
         )
 
 
-def _loudest_moment(samples: np.ndarray, rate: int) -> float:
-    """Where the loudest 8 ms begin, in seconds."""
-    block = max(1, int(0.008 * rate))
+def _loudest_moment(version: RateVersion) -> float:
+    """Where the loudest ``ZOOM_S`` of the first channel begin, in seconds."""
+    block = max(1, int(ZOOM_S * version.rate))
+    samples = version.samples[0]
     blocks = samples[: len(samples) // block * block].reshape(-1, block)
-    return float(np.argmax(np.abs(blocks).max(axis=1)) * block / rate) if len(blocks) else 0.0
+    return float(np.argmax(np.abs(blocks).max(axis=1))) * block / version.rate if len(blocks) else 0.0
 
 
 def _short(text: str, most: int = 10) -> str:

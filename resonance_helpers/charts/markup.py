@@ -1,7 +1,7 @@
 """HTML and SVG as strings that a notebook shows and a file can hold. Standard library only.
 
-Every piece has an ``alt``: the same in plain text, for a screen reader, for a terminal, and for reading an executed notebook
-where nothing renders. Text that comes from a person's files is escaped; only ``Markup`` passes as it is.
+Every piece has an ``alt``: the same in plain text, for a screen reader, for a terminal, and for reading an executed
+notebook where nothing renders. Text that comes from a person's files is escaped; only ``Markup`` passes as it is.
 """
 
 from __future__ import annotations

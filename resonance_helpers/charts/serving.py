@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from ..messages import message
 from ..workspace import megabytes
@@ -28,7 +29,7 @@ class Answer:
 
 @styled
 def bundle_sizes(export: Export, base_bytes: int = 0, practice: bool = False) -> Picture:
-    """The files of the bundle by size, the largest first; with ``base_bytes`` the base model they need, for comparison."""
+    """The files of the bundle by size, the largest first; with ``base_bytes`` the base model they need beside."""
     files = sorted(export.files, key=lambda file: file[1], reverse=True)
     bars = [(name, size) for name, size, _ in files]
     if base_bytes:
@@ -69,7 +70,7 @@ def latency(answers: Sequence[Answer], practice: bool = False) -> Picture:
     axes.set_title(words)
     axes.set_xlabel(message("chart.latency.request"))
     axes.set_ylabel(message("chart.latency.milliseconds"))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     quiet(axes)
     return figure
 

@@ -1,7 +1,7 @@
 """One calm look for every plot: readable by colour-blind people, when printed grey, and in Chinese on any machine.
 
-Colours are from Okabe and Ito's palette, chosen so that neighbours also differ in lightness; whatever a colour says, a mark,
-a line style or a word says too. The look is applied inside a context: matplotlib's global settings are never touched.
+Colours are from Okabe and Ito's palette, chosen so that neighbours also differ in lightness; whatever a colour says, a
+mark, a line style or a word says too. The look is applied inside a context: matplotlib's own settings stay untouched.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def styled(draw: Callable[Inputs, Output]) -> Callable[Inputs, Output]:
 
 
 def picture(width: float, height: float, title: str, alt: str, practice: bool = False) -> Picture:
-    """An empty figure of ``width`` × ``height`` inches with our title; ``practice`` adds the note about synthetic voices."""
+    """An empty figure of ``width`` × ``height`` inches with a title; ``practice`` adds the note on synthetic voices."""
     figure = Picture(figsize=(width, height), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="normal")
     note = message("chart.practice") if practice else ""

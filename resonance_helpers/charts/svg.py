@@ -64,8 +64,8 @@ def memory_bars_svg(needs: Sequence[Need], have_gb: float | None) -> Svg:
 def tunnel_svg(place: Place, host: str, local_port: int, remote_port: int, port: int = 22) -> Svg:
     """Your computer, the server and what runs on it, joined by an ssh tunnel, with the real names and ports.
 
-    ``place`` is where this notebook runs, and that box is marked. ``host``/``port`` are the ssh address, ``local_port`` what
-    the browser opens, ``remote_port`` where JupyterLab or the service listens on the server.
+    ``place`` is where this notebook runs, and that box is marked. ``host``/``port`` are the ssh address, ``local_port``
+    what the browser opens, ``remote_port`` where JupyterLab or the service listens on the server.
     """
     here = message("chart.tunnel.here", name=place.hostname)
     mine = [message("chart.tunnel.browser"), f"http://localhost:{local_port}"]
@@ -123,7 +123,8 @@ def _text(
     x: float, y: float, words: str, *, size: int = 13, anchor: str = "start", colour: str = INK, halo: bool = False
 ) -> str:
     outline = ' stroke="#fff" stroke-width="3" paint-order="stroke"' if halo else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" fill="{colour}"{outline}>{escape(words)}</text>'
+    look = f'font-size="{size}" text-anchor="{anchor}" fill="{colour}"{outline}'
+    return f'<text x="{x:.1f}" y="{y:.1f}" {look}>{escape(words)}</text>'
 
 
 def _svg(width: int, height: int, parts: Sequence[str], alt: str) -> Svg:

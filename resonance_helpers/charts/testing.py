@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import exp, lgamma
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
 
@@ -133,12 +133,9 @@ def before_after_lines(report: Report) -> list[str]:
     for name in ("known", "new"):
         both = getattr(report, name)
         if both is not None:
-            facts = {"split": message(f"chart.split.{name}"), "n": both.after.n}
-            lines.append(
-                message(
-                    "chart.before_after.line", **facts, **_facts("before", both.before), **_facts("after", both.after)
-                )
-            )
+            split = message(f"chart.split.{name}")
+            facts: dict[str, Any] = {**_facts("before", both.before), **_facts("after", both.after)}
+            lines.append(message("chart.before_after.line", split=split, n=both.after.n, **facts))
     return lines
 
 
@@ -162,19 +159,17 @@ def _facts(moment: str, score: Score) -> dict[str, str]:
 
 
 def _exact(score: Score) -> str:
-    return message(
-        "chart.interval", value=f"{score.exact:.0%}", low=f"{score.exact_ci[0]:.0%}", high=f"{score.exact_ci[1]:.0%}"
-    )
+    low, high = score.exact_ci
+    return message("chart.interval", value=f"{score.exact:.0%}", low=f"{low:.0%}", high=f"{high:.0%}")
 
 
 def _cer(score: Score) -> str:
-    return message(
-        "chart.interval", value=f"{score.cer:.2f}", low=f"{score.cer_ci[0]:.2f}", high=f"{score.cer_ci[1]:.2f}"
-    )
+    low, high = score.cer_ci
+    return message("chart.interval", value=f"{score.cer:.2f}", low=f"{low:.2f}", high=f"{high:.2f}")
 
 
 def diff_html(reference: str, hypothesis: str) -> Markup:
-    """What was heard, with every difference from what was meant: [A→B] another character, [-A] missing, [+B] too much."""
+    """What was heard, with the differences from what was meant: [A→B] another character, [-A] missing, [+B] added."""
     html, text = [], []
     for kind, meant, heard in diff(reference, hypothesis):
         style, pattern = _EDITS[kind]

@@ -15,12 +15,23 @@ if TYPE_CHECKING:
     from ..settings import TrainingSettings
     from ..training import Guess, Point
 
+SHOWN_SETTINGS = (
+    "steps",
+    "batch_size",
+    "learning_rate",
+    "warmup_steps",
+    "eval_every",
+    "patience",
+    "window_s",
+    "augment",
+)
+
 
 @styled
 def training_curve(
     history: Sequence[Point], best_step: int | None = None, total_steps: int | None = None, practice: bool = False
 ) -> Picture:
-    """Loss and dev CER against the step; the checkpoint that was kept is marked. Works while the run is still growing."""
+    """Loss and dev CER against the step; the kept checkpoint is marked. Works while the run is growing."""
     losses = [(p.step, p.loss) for p in history if p.loss is not None]
     cers = [(p.step, p.dev_cer) for p in history if p.dev_cer is not None]
     alt = "\n".join(message("chart.curve.alt", step=step, cer=f"{cer:.2f}") for step, cer in cers)
@@ -64,7 +75,7 @@ def _mark_best(axes: Axes, step: int, cer: float, last: int) -> None:
 
 
 def guesses_table(guesses: Sequence[Guess]) -> Markup:
-    """What the model makes of the same clips as training goes on: one row for each clip, one column for each evaluation."""
+    """What the model makes of the same clips as training goes on: a row for each clip, a column for each evaluation."""
     steps = sorted({guess.step for guess in guesses})
     texts = list(dict.fromkeys(guess.text for guess in guesses))
     said = {(guess.text, guess.step): guess.guess for guess in guesses}

@@ -1,0 +1,31 @@
+"""The frame that every lesson has: whose files it works on, and the step as a plain script."""
+
+from __future__ import annotations
+
+from IPython.display import display
+
+from ..charts.markup import Markup, escape, table_html
+from ..messages import message
+from ..workspace import REPOSITORY, Workspace
+
+SCRIPTS = REPOSITORY / "benchmarks" / "lessons"
+
+
+def show_workspace(workspace: Workspace) -> None:
+    """Whose files these are and where they lie; of the sample it says that it is nobody's voice."""
+    rows = [
+        ("PATIENT_ID", workspace.patient_id),
+        ("DATA_DIR", workspace.data_dir),
+        ("OUTPUT_DIR", workspace.output_dir),
+    ]
+    note = message("widget.workspace.sample" if workspace.is_sample else "widget.workspace.own")
+    headers = [message("widget.workspace.name"), message("widget.workspace.value")]
+    display(table_html(headers, rows, notes=[note]))
+
+
+def show_script(name: str) -> None:
+    """A script of ``benchmarks/lessons/``, folded: the file itself, so that what is shown is code that tests run."""
+    source = (SCRIPTS / name).read_text(encoding="utf-8")
+    title = message("widget.script", path=f"benchmarks/lessons/{name}", lines=len(source.splitlines()))
+    folded = f"<details><summary>{escape(title)}</summary><pre><code>{escape(source)}</code></pre></details>"
+    display(Markup(folded, f"{title}\n\n{source}"))

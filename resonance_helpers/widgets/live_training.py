@@ -1,0 +1,101 @@
+"""Lesson 06 while it trains: the curve, the guesses, the time left, and a button to stop and keep the best."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from IPython.display import DisplayHandle, display
+from ipywidgets import Button
+
+from ..charts.markup import Markup, escape
+from ..charts.training import guesses_table, training_curve
+from ..messages import message
+from .progress import duration
+
+if TYPE_CHECKING:
+    from ..training import Event, Guess, Point, TrainingResult
+
+REDRAW_S = 3.0  # drawing takes a moment in which nothing is trained; an evaluation is always drawn
+
+
+class LiveTraining:
+    """Shows itself when made; ``train(on_event=live.on_event, should_stop=live.should_stop)`` keeps it up to date."""
+
+    def __init__(self, total_steps: int, practice: bool = False) -> None:
+        self.total_steps, self.practice = total_steps, practice
+        self.history: list[Point] = []
+        self.guesses: list[Guess] = []
+        self.drawn = 0.0
+        self._asked_to_stop = False
+        self.button = Button(description=message("widget.training.stop"), tooltip=message("widget.training.stop.why"))
+        self.button.layout.width = "auto"
+        self.button.on_click(self._stop)
+        display(self.button)
+        self._status = _place(_line(message("widget.training.begun")))
+        self._curve = _place(self._picture())
+        self._guesses = _place(guesses_table(self.guesses))
+
+    def on_event(self, event: Event) -> None:
+        """Take in one ``training.Event``."""
+        self.history.append(event.point)
+        self.guesses += event.guesses
+        self._status.update(_line(self._now(event)))
+        if event.guesses:
+            self._guesses.update(guesses_table(self.guesses))
+        if event.point.dev_cer is not None or time.monotonic() - self.drawn >= REDRAW_S:
+            self.drawn = time.monotonic()
+            self._curve.update(self._picture())
+
+    def should_stop(self) -> bool:
+        """True once the button was pressed."""
+        return self._asked_to_stop
+
+    def finish(self, result: TrainingResult) -> None:
+        """Show how the run ended, in the place of the live picture."""
+        self.button.disabled = True
+        self._status.update(_line(ended(result)))
+        self._curve.update(training_curve(result.history, result.best_step, practice=result.is_practice))
+        self._guesses.update(guesses_table(result.guesses))
+
+    @staticmethod
+    def redraw(result: TrainingResult) -> None:
+        """Show a run again from its folder (``training.read_run``), as it looked at its end."""
+        display(_line(ended(result)))
+        display(training_curve(result.history, result.best_step, practice=result.is_practice))
+        display(guesses_table(result.guesses))
+
+    def _stop(self, _: Button) -> None:
+        self._asked_to_stop = True
+        self.button.disabled = True
+        self._status.update(_line(message("widget.training.stopping")))
+
+    def _now(self, event: Event) -> str:
+        if self._asked_to_stop:
+            return message("widget.training.stopping")
+        left = duration(event.seconds_left)
+        return message("widget.training.step", step=event.step, total=event.total_steps, left=left)
+
+    def _picture(self) -> object:
+        return training_curve(self.history, best_step(self.history), self.total_steps, self.practice)
+
+
+def best_step(history: Sequence[Point]) -> int | None:
+    """The step with the lowest dev CER so far, the earliest of equals."""
+    tested = [(point.dev_cer, point.step) for point in history if point.dev_cer is not None]
+    return min(tested)[1] if tested else None
+
+
+def ended(result: TrainingResult) -> str:
+    """Why the run stopped and which step was kept, in a sentence."""
+    kept = message("widget.training.kept", step=result.best_step, time=duration(result.wall_seconds))
+    return message(result.stopped) + kept
+
+
+def _line(text: str) -> Markup:
+    return Markup(f"<p>{escape(text)}</p>", text)
+
+
+def _place(content: object) -> DisplayHandle:
+    return display(content, display_id=True)
