@@ -9,10 +9,11 @@ fills the memory.
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -38,7 +39,8 @@ _CUT_TOLERANCE_S = 0.2
 class Clip:
     """One decoded recording: ``samples`` float32 (n,), mixed to mono, at the file's own ``rate`` in Hz, around [-1, 1].
 
-    ``channels``, ``codec`` (such as ``aac``, ``pcm_s24le``) and ``container`` (such as ``wav``) are those of the file.
+    ``channels``, ``codec`` (such as ``aac``, ``pcm_s24le``), ``container`` (such as ``wav``) and ``bits`` for each
+    sample are those of the file; a lossy codec has no such depth, its ``bits`` are None.
     """
 
     samples: np.ndarray
@@ -47,6 +49,7 @@ class Clip:
     seconds: float
     codec: str
     container: str
+    bits: int | None
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,10 @@ def decode(source: Path | bytes, *, max_seconds: float, name: str | None = None)
 
     ``source`` is a file or a file's bytes; ``name`` is what messages call it (the file's name unless given).
     Raises RZ-0501 (empty), RZ-0502 (not audio), RZ-0503 (cut short), RZ-0504 (longer than ``max_seconds``),
-    RZ-0505 (no such file) and RZ-0506 (a header that no microphone wrote).
+    RZ-0505 (no such file), RZ-0506 (a header that no microphone wrote) and RZ-0508 (may not be read).
     """
     clip = decode_channels(source, max_seconds=max_seconds, name=name, mono=True)
-    return Clip(clip.samples[0], clip.rate, clip.channels, clip.seconds, clip.codec, clip.container)
+    return replace(clip, samples=clip.samples[0])
 
 
 def decode_channels(source: Path | bytes, *, max_seconds: float, name: str | None = None, mono: bool = False) -> Clip:
@@ -99,17 +102,26 @@ def resample(samples: np.ndarray, rate: int, to: int = SAMPLE_RATE) -> np.ndarra
     return soxr.resample(samples.astype(np.float32, copy=False), rate, to, quality="HQ")
 
 
+def open_recording(path: Path) -> io.BufferedReader:
+    """``path`` opened for reading; RZ-0508 where the system refuses (no permission, a disk that fails)."""
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise ResonanceError("RZ-0508", name=path.name, reason=error.strerror) from error
+
+
 @contextmanager
 def _opened(source: Path | bytes, name: str) -> Iterator[BinaryIO]:
     if isinstance(source, bytes | bytearray | memoryview):
-        size, file = len(source), io.BytesIO(source)
+        file: BinaryIO = io.BytesIO(source)
     elif source.is_file():
-        size, file = source.stat().st_size, source.open("rb")
+        file = open_recording(source)
     else:
         raise ResonanceError("RZ-0505", name=name, path=source)
     with file:
-        if not size:
+        if not file.seek(0, io.SEEK_END):
             raise ResonanceError("RZ-0501", name=name)
+        file.seek(0)
         yield file
 
 
@@ -117,7 +129,7 @@ def _decode_stream(file: BinaryIO, head: bytes, max_seconds: float, name: str, m
     is_mp4 = head[4:8] == b"ftyp"
     # tags in GBK are common in Chinese files and must not stop the sound
     with av.open(file, options={"format_whitelist": _CONTAINERS}, metadata_errors="replace") as container:
-        stream = container.streams.best("audio")
+        stream: Any = container.streams.best("audio")
         if stream is None:
             broken_off = is_mp4 and not container.streams.video
             raise ResonanceError("RZ-0503" if broken_off else "RZ-0502", name=name)
@@ -134,7 +146,8 @@ def _decode_stream(file: BinaryIO, head: bytes, max_seconds: float, name: str, m
         if missing_s > _CUT_TOLERANCE_S or cut_packet or _ogg_is_cut(file, head):
             raise ResonanceError("RZ-0503", name=name)
         codec = stream.codec_context.codec.canonical_name
-        return Clip(samples, rate, stream.channels, seconds, codec, container.format.name)
+        bits = _bits(stream.codec_context)
+        return Clip(samples, rate, stream.channels, seconds, codec, container.format.name, bits)
 
 
 @dataclass
@@ -196,6 +209,13 @@ def _as_float(frame: Any) -> np.ndarray:
         return array.astype(np.float32)
     half = 2.0 ** (8 * array.dtype.itemsize - 1)
     return ((array - half if array.dtype.kind == "u" else array) / half).astype(np.float32)
+
+
+def _bits(context: Any) -> int | None:
+    if pcm := re.fullmatch(r"pcm_[a-z]+(\d+)\D*", context.codec.canonical_name):
+        return int(pcm[1])
+    # FLAC above 16 bits is decoded into 32 and holds 24
+    return min(context.format.bits, 24) if context.codec.lossless else None
 
 
 # ── Was the file cut short? ──────────────────────────────────────────────────
@@ -267,14 +287,16 @@ def is_our_format(path: Path) -> bool:
     return (info.format, info.subtype, info.samplerate, info.channels) == ("WAV", "PCM_16", SAMPLE_RATE, 1)
 
 
-def write_wav(path: Path, samples: np.ndarray) -> None:
-    """Write ``samples`` (n,) at 16 kHz as a mono 16-bit WAV, whole or not at all; what is too loud is clipped."""
+def write_wav(path: Path, samples: np.ndarray, rate: int = SAMPLE_RATE) -> None:
+    """Write ``samples``, (n,) or (channels, n), as a 16-bit WAV, whole or not at all; what is too loud is clipped."""
+    file = io.BytesIO()
+    soundfile.write(file, to_pcm16(samples).T, rate, subtype="PCM_16", format="WAV")
     with replacing(path) as temporary:
-        soundfile.write(temporary, to_pcm16(samples), SAMPLE_RATE, subtype="PCM_16", format="WAV")
+        temporary.write_bytes(file.getvalue())  # not soundfile: its error on a full disk is only "System error"
 
 
 def to_pcm16(samples: np.ndarray) -> np.ndarray:
-    """float (n,) to int16 (n,). Clipped, because a plain cast turns a sample above 1.0 into a loud click below zero."""
+    """float to int16. Clipped, because a plain cast turns a sample above 1.0 into a loud click below zero."""
     return np.clip(np.round(samples * 32768.0), -32768, 32767).astype(np.int16)
 
 

@@ -1,8 +1,8 @@
 """What lesson 05 hands to lessons 06 and 07: which label belongs to which recording, and to which WAV.
 
 A label names a file in one of three ways: a WAV in ``audio/`` that is used as it is, ``audio/x.wav`` while the
-recording lies in ``audio_raw/x.m4a``, or ``audio_raw/x.m4a`` itself. The index ``audio/conversion.json`` remembers which
-WAV was made from which source, by the hashes of both.
+recording lies in ``audio_raw/x.m4a``, or ``audio_raw/x.m4a`` itself. The index ``audio/conversion.json`` remembers
+which WAV was made from which source, by the hashes of both.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from .audio import open_recording
 from .labels import Label, read_labels
 from .messages import ResonanceError
 from .settings import AUDIO_SUFFIXES, MIN_RECORDINGS
@@ -83,7 +84,7 @@ def write_index(workspace: Workspace, conversions: Iterable[Conversion]) -> None
 
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's content, in hex."""
-    with path.open("rb") as file:
+    with open_recording(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -112,17 +113,21 @@ class Recordings:
     def is_ours(self, name: str) -> bool:
         """Whether ``name`` is a WAV that lesson 05 wrote and nobody has changed since."""
         source = self._source_of.get(name)
-        return source is not None and file_hash(self._workspace.data_dir / name) == self._index[source].wav_sha256
+        path = self._workspace.data_dir / name
+        return source is not None and path.is_file() and file_hash(path) == self._index[source].wav_sha256
 
     def find(self, label: Label) -> Match:
-        """The recording that ``label`` means. Problems: RZ-0420 (missing), RZ-0423 (several), RZ-0425 (outside)."""
+        """The recording that ``label`` means. Problems: RZ-0420 (missing), RZ-0423 (several files fit)."""
         root = self._workspace.data_dir
-        if not (root / label.audio).resolve().is_relative_to(root.resolve()):
-            return Match(label, None, "RZ-0425", {"audio": label.audio})
-        name = Path(label.audio).as_posix()
-        if (root / name).is_file():
-            return Match(label, self._behind(name))
-        candidates = self._by_name.get(repaired(name).casefold(), []) or self._raw_of(name)
+        name = label.audio
+        if (root / name).is_file() and not self.is_ours(name):
+            return Match(label, name)
+        candidates = (
+            self._made_from(name)
+            or self._by_name.get(repaired(name).casefold())
+            or self._raw_of(name)
+            or self._all_that_is_left(name)
+        )
         if len(candidates) == 1:
             return Match(label, candidates[0])
         if candidates:
@@ -142,10 +147,15 @@ class Recordings:
             matches.append(match)
         return tuple(matches)
 
-    def _behind(self, name: str) -> str:
-        """The source that ``name`` was made from, if we made it and the source is still there; else ``name`` itself."""
-        source = self._source_of.get(name, name)
-        return source if (self._workspace.data_dir / source).is_file() and self.is_ours(name) else name
+    def _made_from(self, name: str) -> list[str]:
+        """For a WAV of ours: the recording behind it, if that is still there."""
+        source = self._source_of.get(name)
+        return [source] if source and (self._workspace.data_dir / source).is_file() else []
+
+    def _all_that_is_left(self, name: str) -> list[str]:
+        """Our WAV of a recording that is no longer there, as when only ``audio/`` was carried to a server."""
+        wav = self._index[name].wav if name in self._index else name
+        return [wav] if (self._workspace.data_dir / wav).is_file() and self.is_ours(wav) else []
 
     def _raw_of(self, name: str) -> list[str]:
         """For ``audio/x.wav``: the recordings ``audio_raw/x.*``."""

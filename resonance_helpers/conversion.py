@@ -1,0 +1,342 @@
+"""Lesson 05: every labelled recording becomes a 16 kHz mono 16-bit WAV in ``audio/``; originals are never touched.
+
+Decoding and resampling run in threads (PyAV and soxr let go of the interpreter lock; processes would cost seconds of
+start-up on Windows for a second of work). Writing happens in one place and in label order, so names are the same on
+every run, and a WAV that we did not write is never overwritten.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain, count
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+
+from . import audio
+from .audio import Level, Quality
+from .labels import read_labels
+from .messages import ResonanceError, message
+from .settings import SAMPLE_RATE, WINDOW_LADDER_S
+from .utterances import Conversion, Match, Recordings, file_hash, read_index, repaired, write_index
+from .workspace import Workspace
+
+Status = Literal["converted", "unchanged", "as_is", "left_out"]
+OnProgress = Callable[[int, int], None]
+
+_MAX_SECONDS = WINDOW_LADDER_S[-1]  # the longest window there is
+_TELEPHONE_RATE = 8_000  # Hz
+_WAV_HEADER_BYTES = 44
+
+
+@dataclass(frozen=True)
+class ConvertedRow:
+    """What became of one label's recording. ``as_is``: it was in our format already and is used where it lies.
+
+    ``source`` and ``wav`` are relative to DATA_DIR; ``reasons`` are sentences; a row that is left out has no ``wav``.
+    """
+
+    audio: str
+    text: str
+    source: str | None
+    wav: str | None
+    status: Status
+    quality: Quality | None
+    level: Level
+    codes: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ConversionResult:
+    """One run: a row for each label, in label order, and ``notes`` (sentences) on WAVs that were not overwritten."""
+
+    rows: tuple[ConvertedRow, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def converted(self) -> int:
+        return self._count("converted")
+
+    @property
+    def unchanged(self) -> int:
+        return self._count("unchanged")
+
+    @property
+    def as_is(self) -> int:
+        return self._count("as_is")
+
+    @property
+    def left_out(self) -> tuple[ConvertedRow, ...]:
+        return tuple(row for row in self.rows if row.status == "left_out")
+
+    @property
+    def seconds_total(self) -> float:
+        """Seconds of sound that training and testing can use."""
+        return sum(row.quality.seconds for row in self.rows if row.quality and row.wav)
+
+    def _count(self, status: Status) -> int:
+        return sum(row.status == status for row in self.rows)
+
+
+def convert(
+    workspace: Workspace, on_progress: OnProgress | None = None, workers: int | None = None
+) -> ConversionResult:
+    """Convert what is new or has changed, and write the index.
+
+    A recording that can't be used is named in ``left_out`` with its code while the rest go on. Raises what
+    ``read_labels`` raises, and RZ-0004 when the disk is full: what was written until then is whole, and the next run
+    goes on from there.
+    """
+    labels = read_labels(workspace.labels)
+    index = read_index(workspace)
+    matches = Recordings(workspace, index).match(labels)
+    shelf = _Shelf(workspace, index, matches)
+    rows = []
+    try:
+        for done, each in enumerate(_prepared(shelf, matches, workers or min(4, os.cpu_count() or 1)), start=1):
+            rows.append(_settle(shelf, each))
+            if on_progress:
+                on_progress(done, len(matches))
+    finally:
+        shelf.write_index()
+    return ConversionResult(tuple(rows), tuple(shelf.notes))
+
+
+# ── One recording ────────────────────────────────────────────────────────────
+@dataclass(frozen=True)
+class _Prepared:
+    """One recording after the work that runs beside others.
+
+    ``outcome`` is its line of the index when nothing needs to be written, float32 samples (n,) at 16 kHz when a WAV
+    does, or why it is left out.
+    """
+
+    match: Match
+    source_sha256: str
+    outcome: Conversion | np.ndarray | ResonanceError
+    quality: Quality | None = None
+
+
+def _prepared(shelf: _Shelf, matches: Sequence[Match], workers: int) -> Iterator[_Prepared]:
+    """``_prepare`` for every match, in order, ``workers`` at once; only a few ahead, so that memory stays bounded."""
+    waiting: deque[Future[_Prepared]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for match in matches:
+            waiting.append(pool.submit(_prepare, shelf, match))
+            if len(waiting) > 4 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _prepare(shelf: _Shelf, match: Match) -> _Prepared:
+    """Decode and resample one recording, unless it is unchanged or usable as it is. Reads only."""
+    if match.source is None:
+        return _Prepared(match, "", ResonanceError(match.problem or "RZ-0420", **match.facts))
+    path, digest = shelf.path(match.source), ""
+    try:
+        digest = file_hash(path)
+        entry = shelf.unchanged(match.source, digest)
+        if entry:
+            return _Prepared(match, digest, entry, audio.measure(audio.read_wav(shelf.path(entry.wav))))
+        clip = audio.decode(path, max_seconds=_MAX_SECONDS)
+        samples = np.clip(audio.resample(clip.samples, clip.rate), -1.0, 1.0)
+        quality = audio.measure(samples)
+        level, codes = audio.judge(quality, _MAX_SECONDS)
+        if level == "unusable":
+            raise ResonanceError(codes[0], name=path.name, window_s=_MAX_SECONDS, **asdict(quality))
+    except ResonanceError as error:
+        return _Prepared(match, digest, error)
+    if shelf.is_in_place(match.source):
+        return _Prepared(match, digest, Conversion(match.source, digest, match.source, digest, clip.seconds), quality)
+    return _Prepared(match, digest, samples, quality)
+
+
+def _settle(shelf: _Shelf, each: _Prepared) -> ConvertedRow:
+    """Write what has to be written, put it into the index, and say what became of it."""
+    label, source, outcome = each.match.label, each.match.source or "", each.outcome
+    status: Status
+    row = partial(ConvertedRow, label.audio, label.text, each.match.source)
+    if isinstance(outcome, ResonanceError):
+        if source:
+            shelf.record_problem(source, each.source_sha256, outcome.code)
+        return row(None, "left_out", each.quality, "unusable", (outcome.code,), (str(outcome),))
+    if isinstance(outcome, Conversion):
+        entry = shelf.record(outcome)
+        status = "as_is" if entry.wav == source else "unchanged"
+    else:
+        entry, status = shelf.write(source, each.source_sha256, outcome), "converted"
+    return row(entry.wav, status, each.quality, *_verdict(each.quality, PurePosixPath(source).name))
+
+
+def _verdict(quality: Quality | None, name: str) -> tuple[Level, tuple[str, ...], tuple[str, ...]]:
+    assert quality is not None  # whatever was decoded was measured
+    level, codes = audio.judge(quality, _MAX_SECONDS)
+    return level, codes, tuple(audio.explain(code, quality, _MAX_SECONDS, name) for code in codes)
+
+
+# ── Names and the index ──────────────────────────────────────────────────────
+class _Shelf:
+    """The folder ``audio/``: which WAVs there are ours, what a new one may be called, and the index of them."""
+
+    def __init__(self, workspace: Workspace, index: Mapping[str, Conversion], matches: tuple[Match, ...]) -> None:
+        self.notes: list[str] = []
+        self._workspace = workspace
+        self._before = index
+        self._after: dict[str, Conversion] = {}
+        # Every name that belongs to somebody, folded because Windows and macOS do not tell x.wav from X.wav.
+        self._owner = {each.wav.casefold(): each.source for each in index.values() if each.wav}
+        self._owner |= {match.source.casefold(): match.source for match in matches if match.source}
+
+    def path(self, name: str) -> Path:
+        return self._workspace.data_dir / name
+
+    def unchanged(self, source: str, source_sha256: str) -> Conversion | None:
+        """The earlier conversion of ``source``, if both it and its WAV are what they were."""
+        entry = self._before.get(source)
+        current = entry and entry.problem is None and entry.source_sha256 == source_sha256 and self._holds_ours(entry)
+        return entry if current else None
+
+    def is_in_place(self, source: str) -> bool:
+        """Whether ``source`` lies in ``audio/`` in our format already, as the guide has it."""
+        return source.startswith(f"{self._workspace.audio.name}/") and audio.is_our_format(self.path(source))
+
+    def write(self, source: str, source_sha256: str, samples: np.ndarray) -> Conversion:
+        """Write the WAV of ``source`` under a name that overwrites nobody's work."""
+        before = self._before.get(source)
+        earlier = [before.wav] if before and before.wav and before.wav != source else []
+        pcm = audio.to_pcm16(samples)
+        wav = next(
+            name
+            for name in chain(earlier, _names(self._workspace.audio.name, source))
+            if self._may_take(name, source, pcm)
+        )
+        if earlier and wav != earlier[0]:
+            self.notes.append(message("RZ-0520", wav=earlier[0], new=wav))
+        audio.write_wav(self.path(wav), samples)
+        return self.record(
+            Conversion(source, source_sha256, wav, file_hash(self.path(wav)), len(samples) / SAMPLE_RATE)
+        )
+
+    def record(self, entry: Conversion) -> Conversion:
+        self._owner[entry.wav.casefold()] = entry.source
+        self._after[entry.source] = entry
+        return entry
+
+    def record_problem(self, source: str, source_sha256: str, code: str) -> None:
+        """Remember that ``source`` was left out; a WAV that an earlier version of it became stays ours."""
+        before = self._before.get(source)
+        wav = (before.wav, before.wav_sha256) if before and before.wav != source else ("", "")
+        self._after[source] = Conversion(source, source_sha256, *wav, 0.0, code)
+
+    def write_index(self) -> None:
+        """Write the index if it says anything new. What is no longer labelled stays in it while its WAV is there."""
+        others = (each for each in self._before.values() if each.source not in self._after)
+        kept = {each.source: each for each in others if each.wav and self.path(each.wav).is_file()}
+        if (after := self._after | kept) != dict(self._before) or not self._workspace.conversion_index.exists():
+            write_index(self._workspace, after.values())
+
+    def _holds_ours(self, entry: Conversion) -> bool:
+        path = self.path(entry.wav)
+        return path.is_file() and file_hash(path) == entry.wav_sha256
+
+    def _may_take(self, name: str, source: str, pcm: np.ndarray) -> bool:
+        if self._owner.get(name.casefold(), source) != source or name == source:
+            return False
+        path = self.path(name)
+        before = self._before.get(source)
+        if not path.exists() or (before and before.wav == name and self._holds_ours(before)):
+            return True
+        # The very samples that we would write: ours, from a run that was killed before it wrote the index.
+        return audio.is_our_format(path) and np.array_equal(audio.to_pcm16(audio.read_wav(path)), pcm)
+
+
+def _names(folder: str, source: str) -> Iterator[str]:
+    """What the WAV of ``source`` may be called, best first: x.wav, x_m4a.wav (x_16k.wav for a WAV), then numbered."""
+    path = PurePosixPath(repaired(source))
+    suffix = path.suffix[1:].lower()
+    longer = f"{folder}/{path.stem}_{'16k' if suffix == 'wav' else suffix}"
+    yield f"{folder}/{path.stem}.wav"
+    yield f"{longer}.wav"
+    yield from (f"{longer}_{number}.wav" for number in count(2))
+
+
+# ── The same clip at three rates ─────────────────────────────────────────────
+@dataclass(frozen=True)
+class RateVersion:
+    """One way to write down a clip: ``samples`` float32 (channels, n) at ``rate`` Hz.
+
+    ``bits`` is the depth of each sample, None for a lossy format that has none; ``wav_bytes`` is the size as a plain
+    WAV (at 16 bits where there is no depth).
+    """
+
+    key: Literal["own", "whisper", "telephone"]
+    samples: np.ndarray
+    rate: int
+    bits: int | None
+    wav_bytes: int
+
+    @property
+    def name(self) -> str:
+        """What a picture calls it, in the user's language."""
+        return message(f"rates.{self.key}")
+
+    @property
+    def channels(self) -> int:
+        return int(self.samples.shape[0])
+
+    @property
+    def mono(self) -> np.ndarray:
+        """float32 (n,), the mean of the channels."""
+        return self.samples.mean(axis=0)
+
+
+@dataclass(frozen=True)
+class RateComparison:
+    """A recording as it came, at 16 kHz mono as Whisper hears it, and at 8 kHz mono as a telephone carries it."""
+
+    name: str
+    codec: str
+    file_bytes: int
+    seconds: float
+    versions: tuple[RateVersion, RateVersion, RateVersion]
+
+    @property
+    def pictured(self) -> tuple[tuple[str, np.ndarray, int], ...]:
+        """(name, mono samples (n,), rate) of each version, as the chart takes them."""
+        return tuple((version.name, version.mono, version.rate) for version in self.versions)
+
+
+def compare_rates(path: Path) -> RateComparison:
+    """The three versions of one recording for lesson 05's picture. Raises as ``audio.decode`` does."""
+    clip = audio.decode_channels(path, max_seconds=_MAX_SECONDS)
+    mono = clip.samples.mean(axis=0)
+    versions = (
+        _version("own", clip.samples, clip.rate, clip.bits),
+        _version("whisper", audio.resample(mono, clip.rate)[None], SAMPLE_RATE, 16),
+        _version("telephone", audio.resample(mono, clip.rate, _TELEPHONE_RATE)[None], _TELEPHONE_RATE, 16),
+    )
+    return RateComparison(path.name, clip.codec, path.stat().st_size, clip.seconds, versions)
+
+
+def write_versions(comparison: RateComparison, folder: Path) -> tuple[Path, ...]:
+    """The three versions as 16-bit WAV files in ``folder``, to be listened to; each at its own rate and channels."""
+    paths = []
+    for version in comparison.versions:
+        path = folder / f"{repaired(PurePosixPath(comparison.name).stem)}_{version.key}.wav"
+        audio.write_wav(path, version.samples, version.rate)
+        paths.append(path)
+    return tuple(paths)
+
+
+def _version(
+    key: Literal["own", "whisper", "telephone"], samples: np.ndarray, rate: int, bits: int | None
+) -> RateVersion:
+    return RateVersion(key, samples, rate, bits, _WAV_HEADER_BYTES + samples.size * (bits or 16) // 8)

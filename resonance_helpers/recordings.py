@@ -1,0 +1,182 @@
+"""Lesson 04: listen to every labelled recording and say, before anything is trained, which are fit for it.
+
+Nothing is changed or written here. A recording that can't be read is a row of the table, not the end of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from . import audio
+from .audio import Level, Quality
+from .labels import read_labels
+from .messages import ResonanceError, message
+from .settings import MIN_RECORDINGS, WINDOW_LADDER_S
+from .text import normalise
+from .utterances import Match, Recordings, find_source
+from .workspace import Workspace
+
+__all__ = ["Notice", "RecordingsCheck", "Row", "Totals", "check", "find_source"]
+
+OnProgress = Callable[[int, int], None]
+
+_LONGEST_S = WINDOW_LADDER_S[-1]
+_ENVELOPE_POINTS = 200  # enough for a waveform as wide as a table cell
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something about the whole set that a person should know: a code and its sentence."""
+
+    code: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One label and what its recording is like.
+
+    ``source`` is relative to DATA_DIR, None where no file was found; ``envelope`` is float32 (200,), the peak of each
+    stretch of the clip in [0, 1], empty where it could not be decoded; ``reasons`` are the sentences of ``codes``.
+    """
+
+    audio: str
+    text: str
+    take: int
+    split: str | None
+    source: str | None
+    seconds: float
+    envelope: np.ndarray
+    quality: Quality | None
+    level: Level
+    codes: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What can be used: recordings, different phrases, the most takes of any one phrase, seconds of sound."""
+
+    recordings: int
+    phrases: int
+    takes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RecordingsCheck:
+    """Everything that lesson 04 shows: a row for each label in order, then what concerns the set.
+
+    ``missing`` are labels without a file (as the label names it), ``unlabelled`` files without a label.
+    """
+
+    rows: tuple[Row, ...]
+    missing: tuple[str, ...]
+    unlabelled: tuple[str, ...]
+    notices: tuple[Notice, ...]
+    totals: Totals
+
+    def count(self, level: Level) -> int:
+        return sum(row.level == level for row in self.rows)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether enough recordings can be used to train at all."""
+        return self.totals.recordings >= MIN_RECORDINGS
+
+
+def check(
+    workspace: Workspace,
+    window_s: float = _LONGEST_S,
+    on_progress: OnProgress | None = None,
+    workers: int | None = None,
+) -> RecordingsCheck:
+    """Decode, measure and judge every labelled recording. Raises only what ``read_labels`` raises.
+
+    ``window_s`` is the longest clip in seconds that the model to be trained can hear at once.
+    """
+    labels = read_labels(workspace.labels)
+    recordings = Recordings(workspace)
+    matches = recordings.match(labels)
+    rows = []
+    with ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1)) as pool:
+        for done, row in enumerate(pool.map(partial(_look, workspace.data_dir, window_s), matches), start=1):
+            rows.append(row)
+            if on_progress:
+                on_progress(done, len(matches))
+    missing = tuple(match.label.audio for match in matches if match.problem == "RZ-0420")
+    unlabelled = _unlabelled(workspace, recordings.files, matches)
+    totals = _totals([row for row in rows if row.level != "unusable"])
+    notices = (*_few(totals, len(labels)), *_same_stem(matches), *_without_label(unlabelled))
+    return RecordingsCheck(tuple(rows), missing, unlabelled, notices, totals)
+
+
+def _look(data_dir: Path, window_s: float, match: Match) -> Row:
+    label = match.label
+    row = partial(Row, label.audio, label.text, label.take, label.split, match.source)
+    try:
+        if match.source is None:
+            raise ResonanceError(match.problem or "RZ-0420", **match.facts)
+        clip = audio.decode(data_dir / match.source, max_seconds=_LONGEST_S)
+    except ResonanceError as error:
+        return row(0.0, np.zeros(0, np.float32), None, "unusable", (error.code,), (str(error),))
+    quality = audio.measure(clip.samples, clip.rate)
+    level, codes = audio.judge(quality, window_s)
+    name = PurePosixPath(match.source).name
+    reasons = tuple(audio.explain(code, quality, window_s, name) for code in codes)
+    return row(clip.seconds, _envelope(clip.samples), quality, level, codes, reasons)
+
+
+def _envelope(samples: np.ndarray) -> np.ndarray:
+    parts = np.array_split(np.abs(samples), min(_ENVELOPE_POINTS, len(samples)))
+    return np.array([part.max() for part in parts], np.float32)
+
+
+def _totals(usable: Sequence[Row]) -> Totals:
+    phrases = Counter(normalise(row.text) for row in usable)
+    return Totals(len(usable), len(phrases), max(phrases.values(), default=0), sum(row.seconds for row in usable))
+
+
+def _unlabelled(workspace: Workspace, files: Sequence[str], matches: Sequence[Match]) -> tuple[str, ...]:
+    """Files without a label, except ``audio_raw/x.mp3`` beside a labelled ``audio/x.wav``, which is its original."""
+    sources = {match.source for match in matches if match.source}
+    raw, ours = f"{workspace.audio_raw.name}/", f"{workspace.audio.name}/"
+    stems = {source.rpartition(".")[0] for source in sources}
+
+    def other_side(name: str) -> str:
+        stem = name.rpartition(".")[0]
+        return ours + stem.removeprefix(raw) if stem.startswith(raw) else raw + stem.removeprefix(ours)
+
+    return tuple(name for name in files if name not in sources and other_side(name) not in stems)
+
+
+# ── What concerns the set ────────────────────────────────────────────────────
+def _few(totals: Totals, labels: int) -> list[Notice]:
+    if totals.recordings >= MIN_RECORDINGS:
+        return []
+    return [_notice("RZ-0406", usable=totals.recordings, labels=labels, needed=MIN_RECORDINGS)]
+
+
+def _same_stem(matches: Sequence[Match]) -> list[Notice]:
+    groups: dict[str, list[str]] = {}
+    for match in matches:
+        if match.source:
+            groups.setdefault(match.source.rpartition(".")[0].casefold(), []).append(match.source)
+    return [_notice("RZ-0422", sources=", ".join(sources)) for sources in groups.values() if len(sources) > 1]
+
+
+def _without_label(unlabelled: Sequence[str]) -> list[Notice]:
+    return [_notice("RZ-0421", source=source) for source in unlabelled]
+
+
+def _notice(code: str, **facts: Any) -> Notice:
+    return Notice(code, message(code, **facts))
