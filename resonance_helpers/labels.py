@@ -186,8 +186,8 @@ def _kind(value: Any) -> str:
 # ── Notepad's faults ─────────────────────────────────────────────────────────
 _QUOTES = "“”‘’「」『』＂＇'"
 _MARKS = {"，": ",", "、": ",", "；": ",", "：": ":", "｛": "{", "｝": "}", "［": "[", "］": "]", "【": "[", "】": "]"}
-# Where a string was opened with " but closed with ”, the parser only stumbles later.
-_HALF_QUOTED = re.compile(rf"[{_QUOTES}](?=\s*[,，:：}}\]｝］])|(?<=[{{\[,，:：｛［])\s*[{_QUOTES}]")
+# A quote of the wrong kind where a string should end or begin.
+_WRONG_QUOTE = re.compile(rf"[{_QUOTES}](?=\s*(?:[,，:：}}\]｝］]|$))", re.MULTILINE)
 
 
 def _fault(text: str, error: json.JSONDecodeError) -> tuple[int, str]:
@@ -195,29 +195,47 @@ def _fault(text: str, error: json.JSONDecodeError) -> tuple[int, str]:
     at = error.pos
     here = text[at : at + 1]
     before = text[:at].rstrip()
-    if not text.strip():
+    if not before and not here.strip():
         return 0, message("labels.fault.empty")
     if here in _MARKS:
         return at, message("labels.fault.full_width", found=here, right=_MARKS[here])
     if here and here in _QUOTES:
         return at, message("labels.fault.quotes", found=here)
-    if here in ("]", "}") and before.endswith(","):
-        return len(before) - 1, message("labels.fault.trailing_comma", bracket=here)
-    if here == "," and text[at + 1 :].lstrip()[:1] in ("]", "}"):  # Python 3.13 points at the comma itself
-        return at, message("labels.fault.trailing_comma", bracket=text[at + 1 :].lstrip()[0])
+    comma = len(before) - 1 if before.endswith(",") else at  # Python 3.13 points at the comma, 3.11 behind it
+    if text[comma : comma + 1] == "," and (bracket := text[comma + 1 :].lstrip()[:1]) in ("]", "}"):
+        return comma, message("labels.fault.trailing_comma", bracket=bracket)
     if error.msg.startswith("Invalid \\"):
-        return text.rfind("\\", 0, at + 1), message("labels.fault.backslash")
-    if half_quoted := _HALF_QUOTED.search(text, text.rfind("\n", 0, at) + 1, _end_of_line(text, at)):
-        return half_quoted.end() - 1, message("labels.fault.quotes", found=half_quoted[0].strip())
+        return at, message("labels.fault.backslash")
+    return _string_fault(text, error, before) or _structure_fault(text, error, before)
+
+
+def _string_fault(text: str, error: json.JSONDecodeError, before: str) -> tuple[int, str] | None:
+    """A string that was not closed where it should have been: it ran on, and the parser stumbled only later."""
+    at = error.pos
+    runs_on = error.msg.startswith(("Unterminated string", "Invalid control character"))
+    if not runs_on and (not before.endswith('"') or text[at : at + 1] in ('"', "{", "[", "")):
+        return None
+    if error.msg.startswith("Unterminated string"):
+        start, end = at, _end_of_line(text, at)
+    else:
+        start, end = text.rfind('"', 0, len(before) - (not runs_on)), at
+    if wrong := _WRONG_QUOTE.search(text, start, end):
+        return wrong.start(), message("labels.fault.quotes", found=wrong[0])
+    if runs_on:
+        return start, message("labels.fault.open_string")
+    if error.msg.startswith("Expecting ',' delimiter"):
+        return len(before) - 1, message("labels.fault.inner_quote")
+    return None
+
+
+def _structure_fault(text: str, error: json.JSONDecodeError, before: str) -> tuple[int, str]:
     if error.msg.startswith("Extra data") and text.lstrip().startswith("{"):
-        return at, message("labels.fault.no_brackets")
-    if error.msg.startswith(("Unterminated string", "Invalid control character")):
-        return at, message("labels.fault.open_string")
-    if at >= len(text.rstrip()):
+        return error.pos, message("labels.fault.no_brackets")
+    if error.pos >= len(text.rstrip()):
         return max(0, len(before) - 1), message("labels.fault.cut_off")
     if error.msg.startswith("Expecting ',' delimiter"):
         return len(before), message("labels.fault.no_comma")
-    return at, message("labels.fault.other", detail=error.msg)
+    return error.pos, message("labels.fault.other", detail=error.msg)
 
 
 def _not_json(path: Path, text: str, position: int, fault: str) -> ResonanceError:
