@@ -15,7 +15,7 @@ from .style import AFTER, BEFORE, CARE, FAULT, GOOD, INK, SOFT, Picture, picture
 
 if TYPE_CHECKING:
     from ..conversion import RateComparison, RateVersion
-    from ..recordings import RecordingRow
+    from ..recordings import Row
 
 VERDICTS = {"ok": (GOOD, "✓"), "again": (CARE, "↻"), "listen": (AFTER, "?"), "unusable": (FAULT, "✗")}
 COLUMNS = 4
@@ -24,7 +24,7 @@ LOUDEST_DB, QUIETEST_DB = -30.0, -100.0  # ends of the colour scale, dB of power
 
 
 @styled
-def waveforms(rows: Sequence[RecordingRow], limit: int = 24) -> Picture:
+def waveforms(rows: Sequence[Row], limit: int = 24) -> Picture:
     """A small waveform of each recording with its phrase and verdict, those that need a look first, at most ``limit``.
 
     ``rows`` are ``recordings.check(workspace).rows``.
@@ -32,7 +32,7 @@ def waveforms(rows: Sequence[RecordingRow], limit: int = 24) -> Picture:
     shown = sorted(rows, key=lambda row: row.level == "ok")[:limit]
     lines = max(1, -(-len(shown) // COLUMNS))
     title = f"{message('chart.waveforms.title')} {message('chart.waveforms.shown', shown=len(shown), total=len(rows))}"
-    words = "\n".join(f"{row.label.text}: {verdict(row.level)}" for row in shown)
+    words = "\n".join(f"{row.text}: {verdict(row.level)}" for row in shown)
     figure = picture(11, 0.7 + 1.35 * lines, title, words)
     grid = figure.subplots(lines, COLUMNS, squeeze=False)
     for axes, row in zip(grid.flat, shown, strict=False):
@@ -47,17 +47,17 @@ def verdict(level: str) -> str:
     return f"{VERDICTS[level][1]} {message(f'chart.verdict.{level}')}"
 
 
-def _small_waveform(axes: Axes, row: RecordingRow) -> None:
+def _small_waveform(axes: Axes, row: Row) -> None:
     colour = VERDICTS[row.level][0]
     axes.set_ylim(-1.05, 1.05)
     axes.set_xlim(0, max(row.seconds, 0.1))
     axes.set_yticks([])
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(labelsize=8)
-    axes.set_title(f"{verdict(row.level)} · {_short(row.label.text)}", fontsize=10, color=colour)
+    axes.set_title(f"{verdict(row.level)} · {_short(row.text)}", fontsize=10, color=colour)
     if len(row.envelope):
-        low, high = row.envelope.T
-        axes.fill_between(np.linspace(0, row.seconds, len(low)), low, high, color=colour, linewidth=0.5)
+        time = np.linspace(0, row.seconds, len(row.envelope))
+        axes.fill_between(time, -row.envelope, row.envelope, color=colour, linewidth=0.5)
     else:
         axes.set_xticks([])
         axes.text(0.5, 0.5, message("chart.waveforms.nothing"), transform=axes.transAxes, ha="center", color=SOFT)
@@ -65,7 +65,7 @@ def _small_waveform(axes: Axes, row: RecordingRow) -> None:
 
 @styled
 def rates_and_spectra(comparison: RateComparison) -> Picture:
-    """The same clip at its own rate, at 16 kHz and at 8 kHz: a few milliseconds of its waveform, and its spectrogram."""
+    """The same clip at its own rate, at 16 kHz and at 8 kHz: 8 ms of its waveform, and its spectrogram."""
     versions = comparison.versions
     highest = max(version.rate for version in versions) / 2
     words = "\n".join(

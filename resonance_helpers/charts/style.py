@@ -85,7 +85,7 @@ def _look() -> Any:
 
 
 @cache
-def _settings() -> dict[str, Any]:
+def _settings() -> Any:
     font_manager.fontManager.addfont(FONT_FILE)
     installed = {font.name for font in font_manager.fontManager.ttflist}
     return {

@@ -29,7 +29,7 @@ class _Bar:
         now = time.monotonic()
         if self.handle and (done >= total or now - self.drawn >= REDRAW_S):
             self.drawn = now
-            self.handle.update(self._picture(done, total))  # type: ignore[no-untyped-call]
+            self.handle.update(self._picture(done, total))
 
     def _picture(self, done: int, total: int) -> Markup:
         words = f"{self.description} {done}/{total or '?'} · {self._time(done, total)}"

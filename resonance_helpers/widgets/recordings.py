@@ -21,8 +21,8 @@ def show_recordings(check: RecordingsCheck, limit: int = 24) -> None:
     headers = [message(f"widget.recordings.{name}") for name in ("audio", "text", "seconds", "verdict", "why")]
     rows = [
         (
-            row.label.audio,
-            row.label.text,
+            row.audio,
+            row.text,
             f"{row.seconds:.1f}" if row.seconds else "–",
             badge(message(f"chart.verdict.{row.level}"), *VERDICTS[row.level]),
             " ".join(row.reasons),
