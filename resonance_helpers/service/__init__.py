@@ -1,0 +1,11 @@
+"""Lesson 09: one base model in memory, one adapter for each patient, over HTTP.
+
+``start`` runs the service as a process of its own and is light to import; ``serve`` is that process. From the outside
+in: ``guard`` (the key, before anything of a body is read), ``app`` (the HTTP routes), ``engine`` (one inference thread
+behind a bounded queue), ``registry`` (whose adapter), ``voices`` (the model itself).
+"""
+
+from .process import ServiceProcess, start
+from .server import serve
+
+__all__ = ["ServiceProcess", "serve", "start"]

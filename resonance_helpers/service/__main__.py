@@ -1,0 +1,36 @@
+"""``python -m resonance_helpers.service FOLDER``: what ``start`` runs; ``resonance serve`` is the same for people."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from ..messages import ResonanceError
+from ..settings import ServiceSettings
+from .server import serve
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m resonance_helpers.service", description=__doc__)
+    parser.add_argument("adapters", type=Path, help="OUTPUT_DIR of one patient, or a folder of many")
+    parser.add_argument(
+        "--base-model", default="", help="name or folder; default: the one the adapters were trained on"
+    )
+    parser.add_argument("--host", default=ServiceSettings.host)
+    parser.add_argument("--port", type=int, default=ServiceSettings.port)
+    parser.add_argument("--until-stdin-closes", action="store_true", help="stop when standard input ends")
+    given = parser.parse_args()
+    # the bare descriptor: a thread that waits inside a buffered reader makes Python abort when it exits first
+    until = (lambda: os.read(sys.stdin.fileno(), 1)) if given.until_stdin_closes else None
+    try:
+        serve(given.adapters, given.base_model, given.host, given.port, until=until)
+    except ResonanceError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,126 @@
+"""The HTTP routes: the guide's ``/health`` and ``/transcribe``.
+
+A recording is medical data: it stays in memory, its answer is in no log, and nothing of either is on disk.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, File, Form, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
+
+from .. import __version__
+from ..messages import ResonanceError
+from ..settings import ServiceSettings
+from ..workspace import megabytes
+from .engine import Engine, Speaks
+from .guard import Guard, Key
+from .problems import problem
+from .registry import AdapterRegistry
+
+
+class Health(BaseModel):
+    status: str = "ok"
+
+
+class Transcription(BaseModel):
+    """The answer to one recording."""
+
+    text: str = Field(description="What was said, in simplified characters.")
+    uncertain: bool | None = Field(default=None, description="Reserved: whether the text should be confirmed first.")
+    duration: float = Field(description="Length of the recording in seconds.")
+    seconds: float = Field(description="Time from the whole upload to the answer.")
+    model: str = Field(description="Name of the base model.")
+
+
+class Problem(BaseModel):
+    """Every error: a stable code and a sentence in the language of Accept-Language."""
+
+    code: str
+    detail: str
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem} for status in (400, 401, 404, 413, 422, 429, 500)
+}
+
+
+def create_app(
+    voices: Speaks, registry: AdapterRegistry, token: str, settings: ServiceSettings | None = None
+) -> FastAPI:
+    """The service as an ASGI application. Raises RZ-0924 for a ``token`` that is too short."""
+    settings = settings or ServiceSettings()
+    engine = Engine(voices, settings)
+    app = FastAPI(
+        title="Resonance",
+        version=__version__,
+        max_body_size=settings.max_body_bytes,  # counted as the bytes come in, whatever Content-Length says
+        form_limits={"max_files": 1, "max_fields": 8},
+        docs_url=None,  # its page would load scripts from elsewhere
+        redoc_url=None,
+        lifespan=_closing(engine),
+    )
+    app.add_middleware(Guard, key=Key(token))
+    _say_problems(app, settings)
+    MultiPartParser.spool_max_size = sys.maxsize  # by default an upload over 1 MB is written to disk
+
+    @app.get("/health")
+    async def health() -> Health:
+        return Health()
+
+    @app.post("/transcribe", responses=PROBLEMS, dependencies=[Depends(HTTPBearer(auto_error=False))])
+    async def transcribe(
+        file: Annotated[UploadFile, File(description="A recording in any common format and rate.")],
+        patient_id: Annotated[str | None, Form(description="Who speaks; may be left out for a single patient.")] = None,
+    ) -> Transcription:
+        started = time.perf_counter()
+        patient = registry.choose(patient_id)
+        answer = await engine.transcribe(await file.read(), patient)
+        seconds = round(time.perf_counter() - started, 3)
+        return Transcription(
+            text=answer.text, duration=round(answer.duration, 3), seconds=seconds, model=registry.base_model
+        )
+
+    return app
+
+
+def _closing(engine: Engine) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        engine.close()
+
+    return lifespan
+
+
+def _say_problems(app: FastAPI, settings: ServiceSettings) -> None:
+    """Answer every error as ``Problem``, in the asker's language."""
+
+    @app.exception_handler(ResonanceError)
+    async def ours(request: Request, error: ResonanceError) -> JSONResponse:
+        return problem(error, request.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def wrong_fields(request: Request, error: RequestValidationError) -> JSONResponse:
+        field = error.errors()[0]["loc"][-1]
+        return problem(ResonanceError("RZ-0903", field=field), request.headers)
+
+    @app.exception_handler(HTTPException)
+    async def of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 413:
+            return problem(ResonanceError("RZ-0902", limit=megabytes(settings.max_body_bytes)), request.headers)
+        if error.status_code == 400:
+            return problem(ResonanceError("RZ-0910"), request.headers)
+        response = problem(ResonanceError("RZ-0908"), request.headers, error.status_code)
+        response.headers.update(error.headers or {})  # a 405 names the methods that are allowed
+        return response

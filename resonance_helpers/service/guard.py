@@ -1,0 +1,102 @@
+"""The outermost layer: no key, no reading. Also the only place that writes a line for each request.
+
+FastAPI parses a body before any dependency runs, so the key is checked here, on plain ASGI. Lines in the log hold the
+route's pattern, the status and the time: no address, no patient, no words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import re
+import time
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..messages import ResonanceError
+from .problems import log_failure, problem
+
+KEY_LENGTH = 16  # characters; the ones that `serve` makes have 43
+OPEN_PATHS = frozenset({"/health"})
+# A refused client usually is still sending. Closing at once would reset the connection and it would never read why.
+LINGER_S = 2.0
+_KEY = re.compile(rf"[!-~]{{{KEY_LENGTH},}}")
+log = logging.getLogger("resonance.service")
+
+
+class Key:
+    """A bearer token of which only a hash is kept. Raises RZ-0924 for one that is short or can't stand in a header."""
+
+    def __init__(self, token: str) -> None:
+        if not _KEY.fullmatch(token):
+            raise ResonanceError("RZ-0924", length=KEY_LENGTH)
+        self._digest = _digest(token.encode())
+
+    def fits(self, authorization: str) -> bool:
+        """Whether an ``Authorization`` header holds this key, in constant time."""
+        scheme, _, token = authorization.partition(" ")
+        return hmac.compare_digest(self._digest, _digest(token.strip().encode())) and scheme.lower() == "bearer"
+
+
+class Guard:
+    """ASGI middleware: the key for every path but ``OPEN_PATHS``, a log line, and a calm answer when all else fails."""
+
+    def __init__(self, app: ASGIApp, key: Key) -> None:
+        self.app = app
+        self.key = key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, exchange = time.perf_counter(), _Exchange(receive, send)
+        headers = Headers(scope=scope)
+        try:
+            if scope["path"] in OPEN_PATHS or self.key.fits(headers.get("authorization", "")):
+                await self.app(scope, exchange.receive, exchange.send)
+            else:
+                await problem(ResonanceError("RZ-0901"), headers)(scope, exchange.receive, exchange.send)
+        except Exception as error:
+            log_failure(error)
+            if not exchange.status:
+                await problem(ResonanceError("RZ-0909"), headers)(scope, exchange.receive, exchange.send)
+        route = getattr(scope.get("route"), "path", "-")
+        milliseconds = 1000 * (time.perf_counter() - started)
+        log.info("%s %s %s %.0f ms", scope["method"], route, exchange.status, milliseconds)
+
+
+def _digest(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()
+
+
+class _Exchange:
+    """One request and its response, watched: how it was answered, and whether its body has been read."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._body_read = False
+        self.status = 0
+
+    async def receive(self) -> Message:
+        event = await self._receive()
+        self._body_read = not event.get("more_body", False)
+        return event
+
+    async def send(self, event: Message) -> None:
+        if event["type"] == "http.response.start":
+            self.status = event["status"]
+            await self._linger()
+        await self._send(event)
+
+    async def _linger(self) -> None:
+        """Read and forget the rest of the body, for a short while."""
+        try:
+            async with asyncio.timeout(LINGER_S):
+                while not self._body_read:
+                    await self.receive()
+        except TimeoutError:
+            log.info("a refused upload went on for more than %.0f s", LINGER_S)

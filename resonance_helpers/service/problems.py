@@ -1,0 +1,67 @@
+"""How an error leaves the service: a status, and ``{"code", "detail"}`` in the language of who asked."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterable
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+
+from ..messages import LANGUAGES, Language, ResonanceError, language, message
+
+log = logging.getLogger("resonance.service")
+
+# What a client may read, and the status it comes with. Every other code is the operator's business: it names paths.
+STATUS = {
+    "RZ-0501": 422,  # empty
+    "RZ-0502": 422,  # not audio
+    "RZ-0503": 422,  # cut short
+    "RZ-0504": 413,  # too long for the service
+    "RZ-0506": 422,  # a header that no microphone wrote
+    "RZ-0602": 413,  # too long for the model
+    "RZ-0901": 401,
+    "RZ-0902": 413,
+    "RZ-0903": 400,
+    "RZ-0904": 404,
+    "RZ-0905": 400,
+    "RZ-0906": 429,
+    "RZ-0907": 422,
+    "RZ-0908": 404,
+    "RZ-0909": 500,
+    "RZ-0910": 400,
+}
+
+
+def problem(error: ResonanceError, headers: Headers, status: int | None = None) -> JSONResponse:
+    """The response that says ``error`` to whoever sent ``headers``."""
+    told = error if error.code in STATUS else ResonanceError("RZ-0909")
+    detail = message(told.code, lang=language_of(headers.get("accept-language", "")), **told.facts)
+    extra = {"Cache-Control": "no-store"}
+    if told.code == "RZ-0901":
+        extra["WWW-Authenticate"] = "Bearer"
+    if told.code == "RZ-0906":
+        extra["Retry-After"] = str(told.facts["seconds"])
+    return JSONResponse({"code": told.code, "detail": detail}, status or STATUS[told.code], extra)
+
+
+def log_failure(error: Exception) -> None:
+    """Where ``error`` happened, without its words: they may quote what somebody said. Our own sentences never do."""
+    what = str(error) if isinstance(error, ResonanceError) else type(error).__name__
+    log.error("%s\n%s", what, "".join(traceback.format_tb(error.__traceback__)))
+
+
+def language_of(accept_language: str) -> Language:
+    """The first of our languages in an ``Accept-Language`` header by its weights; the server's own where none is."""
+    wishes = sorted(_wishes(accept_language), key=lambda wish: -wish[1])
+    return next((lang for tag, weight in wishes if weight > 0 for lang in LANGUAGES if tag == lang), language())
+
+
+def _wishes(accept_language: str) -> Iterable[tuple[str, float]]:
+    for part in accept_language.lower().split(","):
+        tag, _, weight = part.partition(";")
+        try:
+            yield tag.strip().split("-")[0], float(weight.strip().removeprefix("q=") or 1)
+        except ValueError:  # a weight that is no number: not a wish that we can read
+            continue

@@ -1,0 +1,135 @@
+"""Run the service as a process of its own, as lesson 09 does, and be sure to end it.
+
+The child reads its standard input, which nothing is written to: it ends when this process closes it or dies, however it
+dies. A restarted Jupyter kernel leaves no service behind that keeps the GPU, and stopping needs no signals, which
+Windows does not have.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+
+from ..messages import ResonanceError
+from ..settings import ServiceSettings
+from ..workspace import REPOSITORY, Workspace
+from .server import GRACE_S, TOKEN_VARIABLE, adapters_folder, listen, new_key, require_installed, url_of
+
+LOG_LINES = 12  # of the log, in an error
+POLL_S = 0.1
+
+
+class ServiceProcess:
+    """A running service. Use it as a context manager, or call ``stop``; it also ends with this Python."""
+
+    def __init__(self, process: subprocess.Popen[bytes], url: str, token: str, log_path: Path) -> None:
+        self._process = process
+        self.url = url
+        self.token = token
+        self.log_path = log_path
+        atexit.register(self.stop)
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def log(self, lines: int = LOG_LINES) -> str:
+        """The last lines of the service's log."""
+        return "\n".join(self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+    def stop(self, grace_s: float = GRACE_S + 5) -> None:
+        """Let it finish the answers it is giving, for ``grace_s`` seconds, then end it. May be called again."""
+        atexit.unregister(self.stop)
+        assert self._process.stdin
+        self._process.stdin.close()
+        try:
+            self._process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def wait_until_ready(self, timeout_s: float) -> None:
+        """Return when ``/health`` answers. Raises RZ-0925 (it ended) or RZ-0926 (too slow, stopped)."""
+        deadline = time.monotonic() + timeout_s
+        while not self._is_healthy():
+            if not self.running:
+                code = self._process.returncode
+                raise ResonanceError("RZ-0925", exit_code=code, log=self.log(), path=self.log_path)
+            if time.monotonic() > deadline:
+                self.stop(grace_s=0)
+                raise ResonanceError("RZ-0926", seconds=f"{timeout_s:g}", log=self.log(), path=self.log_path)
+            time.sleep(POLL_S)
+
+    def __enter__(self) -> ServiceProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _is_healthy(self) -> bool:
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy cannot reach this machine
+        try:
+            with direct.open(f"{self.url}/health", timeout=2) as answer:
+                return answer.status == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+def start(
+    adapters: Workspace | Path,
+    base_model: str = "",
+    port: int = 0,
+    host: str = ServiceSettings.host,
+    token: str | None = None,
+    timeout_s: float = 300.0,
+) -> ServiceProcess:
+    """Start ``python -m resonance_helpers.service`` and wait until it answers.
+
+    ``adapters`` and ``base_model`` are as for ``serve``; ``port`` 0 picks a free one; without a ``token`` one is made.
+    ``timeout_s`` covers loading the model. Raises RZ-0006, RZ-0920, RZ-0923, RZ-0925 and RZ-0926.
+    """
+    require_installed()
+    folder = adapters_folder(adapters)
+    with listen(host, port) as probe:  # says at once that a port is taken, and finds a free one
+        port = probe.getsockname()[1]
+    token = token or new_key()
+    log_path = folder / "cache" / f"service-{port}.log"
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    arguments = [str(folder), "--host", host, "--port", str(port), "--base-model", base_model, "--until-stdin-closes"]
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "resonance_helpers.service", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=_environment(token),
+            start_new_session=True,  # the interrupt button of a notebook is not meant for the service …
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # … nor is it on Windows
+        )
+    service = ServiceProcess(process, url_of(host, port), token, log_path)
+    try:
+        service.wait_until_ready(timeout_s)
+    except BaseException:  # an impatient Ctrl + C as well
+        service.stop(grace_s=0)
+        raise
+    return service
+
+
+def _environment(token: str) -> dict[str, str]:
+    paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]  # notebooks may run before an install
+    return {
+        **os.environ,
+        TOKEN_VARIABLE: token,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUTF8": "1",  # the log is UTF-8 on Windows too
+        "PYTHONUNBUFFERED": "1",
+    }

@@ -1,0 +1,143 @@
+"""The process that serves: load the model, listen, say where and with which key."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import os
+import secrets
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..messages import ResonanceError, message
+from ..settings import PRACTICE_MODEL, ServiceSettings
+from ..workspace import Workspace, require
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from .registry import AdapterRegistry
+    from .voices import WhisperVoices
+
+TOKEN_VARIABLE = "RESONANCE_TOKEN"  # the environment, because everybody on a machine may read a command line
+NEEDED = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}  # module → package
+GRACE_S = 10  # for requests that are being answered when the service is told to stop
+
+
+def serve(
+    adapters: Workspace | Path,
+    base_model: str = "",
+    host: str = ServiceSettings.host,
+    port: int = ServiceSettings.port,
+    token: str | None = None,
+    *,
+    until: Callable[[], object] | None = None,
+) -> None:
+    """Serve the adapters of one patient (a workspace or ``OUTPUT_DIR``) or of a folder of many until Ctrl + C.
+
+    ``base_model`` is a name or folder; empty means the one the adapters were trained on. Without a ``token`` that of
+    the environment (``RESONANCE_TOKEN``) is used, and without that one is made and shown. ``until`` blocks in a thread
+    of its own; when it returns, the service stops. Raises RZ-0006, RZ-092x, RZ-061x and RZ-065x.
+    """
+    require_installed()
+    folder = adapters_folder(adapters)
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    with listen(host, port) as listening:
+        import uvicorn
+
+        from .app import create_app
+        from .registry import AdapterRegistry
+
+        registry = AdapterRegistry(folder)
+        given = token or os.environ.get(TOKEN_VARIABLE, "")
+        key = given or new_key()
+        app = create_app(_voices(registry, base_model, folder), registry, key)
+        config = uvicorn.Config(
+            app, log_config=None, log_level="warning", access_log=False, ws="none", timeout_graceful_shutdown=GRACE_S
+        )
+        server = uvicorn.Server(config)
+        if until:
+            threading.Thread(target=_stop_after, args=(until, server), daemon=True).start()
+        _introduce(registry, listening, shown_key="" if given else key)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listening])
+
+
+def require_installed() -> None:
+    """RZ-0920 with the pip command when the packages of the service are not there."""
+    missing = [package for module, package in NEEDED.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise ResonanceError("RZ-0920", missing=" ".join(missing))
+
+
+def adapters_folder(adapters: Workspace | Path) -> Path:
+    """The folder to serve. Raises RZ-0006 for a workspace that lesson 06 has not trained yet."""
+    if isinstance(adapters, Workspace):
+        require(adapters.adapter, lesson=6)
+        return adapters.output_dir
+    return adapters.expanduser().resolve()
+
+
+def new_key() -> str:
+    """A key that nobody can guess: 256 random bits."""
+    return secrets.token_urlsafe(32)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to ``host`` and ``port`` (0: any free one), before anything slow happens. Raises RZ-0923."""
+    with contextlib.ExitStack() as undo:
+        try:
+            family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+            listening = undo.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            if sys.platform != "win32":  # there it would let two services share a port
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+        except (OSError, OverflowError) as error:
+            raise ResonanceError("RZ-0923", host=host, port=port, reason=error) from error
+        undo.pop_all()
+    return listening
+
+
+def url_of(host: str, port: int) -> str:
+    """The address under which a service that listens on ``host`` is reached from this machine."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def _voices(registry: AdapterRegistry, base_model: str, folder: Path) -> WhisperVoices:
+    from ..base_models import resolve
+    from ..whisper import load_speech_model
+    from .voices import WhisperVoices
+
+    name = base_model or registry.base_model
+    print(message("service.loading", model=name), flush=True)
+    base = resolve(name, folder / "cache", on_message=lambda text: print(text, flush=True))
+    voices = WhisperVoices(load_speech_model(base, registry.language), registry)
+    voices.attach(registry.patients[0])  # the first request should not pay for it, and a misfit shows at once
+    return voices
+
+
+def _introduce(registry: AdapterRegistry, listening: socket.socket, shown_key: str) -> None:
+    host, port = listening.getsockname()[:2]
+    lines = [
+        message("service.ready", url=url_of(host, port), count=len(registry.patients), model=registry.base_model),
+        message("service.not_for"),
+    ]
+    if registry.base_model == PRACTICE_MODEL:
+        lines.append(message("service.practice"))
+    if host not in ("127.0.0.1", "::1"):
+        lines.append(message("service.public", host=host))
+    if shown_key:
+        lines.append(message("service.new_key", token=shown_key))
+    print("\n".join(lines), flush=True)
+
+
+def _stop_after(until: Callable[[], object], server: uvicorn.Server) -> None:
+    until()
+    server.should_exit = True
