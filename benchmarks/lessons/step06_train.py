@@ -20,7 +20,7 @@ BATCH = int(os.environ.get("BATCH", "32"))  # 每一步看几条：24 GB 显存�
 # ───────────────────────────────────────────────────────
 
 processor = WhisperProcessor.from_pretrained(BASE_MODEL, language=LANGUAGE, task="transcribe")
-model = WhisperForConditionalGeneration.from_pretrained(BASE_MODEL)
+model = WhisperForConditionalGeneration.from_pretrained(BASE_MODEL, dtype=torch.float32)
 model.generation_config.update(language=LANGUAGE, task="transcribe")
 lora = LoraConfig(r=16, lora_alpha=32, target_modules=["q_proj", "v_proj"], lora_dropout=0.05, bias="none")
 model = get_peft_model(model, lora)
@@ -41,7 +41,8 @@ def collate(rows: list[dict]) -> dict:  # 一批里答案长短不一：补上 -
 
 
 def character_error_rate(prediction) -> dict:
-    ids = [side.clip(0) + (side < 0) * processor.tokenizer.pad_token_id for side in prediction[:2]]
+    sides, pad = (prediction.predictions, prediction.label_ids), processor.tokenizer.pad_token_id
+    ids = [side.clip(0) + (side < 0) * pad for side in sides]  # -100 不是字，换回补白用的记号
     heard, meant = (processor.batch_decode(side, skip_special_tokens=True) for side in ids)
     return {"cer": jiwer.cer(meant, heard)}
 

@@ -13,7 +13,7 @@ BASE_MODEL = os.environ.get("BASE_MODEL", "openai/whisper-small")
 TEST_AUDIO = os.environ.get("TEST_AUDIO", "/root/data/audio/001_我想喝水_3.wav")
 
 processor = WhisperProcessor.from_pretrained(MODEL_DIR)
-base_model = WhisperForConditionalGeneration.from_pretrained(BASE_MODEL)
+base_model = WhisperForConditionalGeneration.from_pretrained(BASE_MODEL, dtype=torch.float32)
 model = PeftModel.from_pretrained(base_model, MODEL_DIR)
 model.eval()
 

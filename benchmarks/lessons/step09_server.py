@@ -19,7 +19,8 @@ PORT = int(os.environ.get("PORT", 8000))
 TOKEN = os.environ.get("TOKEN") or secrets.token_urlsafe(16)  # 没有密钥，谁都能用这个人的声音模型
 
 processor = WhisperProcessor.from_pretrained(MODEL_DIR)
-model = PeftModel.from_pretrained(WhisperForConditionalGeneration.from_pretrained(BASE_MODEL), MODEL_DIR).eval()
+base = WhisperForConditionalGeneration.from_pretrained(BASE_MODEL, dtype=torch.float32)
+model = PeftModel.from_pretrained(base, MODEL_DIR).eval()
 one_at_a_time = Lock()  # 两条录音同时用一个模型，答案会串
 app = FastAPI()
 
