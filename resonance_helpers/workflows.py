@@ -11,7 +11,6 @@ import difflib
 import json
 import os
 import re
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import papermill
+from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
@@ -186,11 +186,8 @@ class _ThisPython(AsyncKernelManager):
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        return KernelSpec(
-            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-            display_name="Python 3",
-            language="python",
-        )
+        spec = get_kernel_dict()  # ipykernel's own: argv begins with sys.executable
+        return KernelSpec(**{name: spec[name] for name in ("argv", "display_name", "language", "metadata")})
 
 
 def _run_one(notebook: Path, workspace: Workspace, parameters: Mapping[str, Any]) -> ResonanceError | None:

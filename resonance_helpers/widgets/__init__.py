@@ -11,6 +11,7 @@ _HOMES = {
     "errors": ("install_friendly_errors",),
     "lines": ("check", "html_table", "player", "say", "service_log"),
     "lesson": ("show_script", "show_workspace"),
+    "setting_up": ("check_connection", "show_place", "show_ways"),
     "progress": ("progress",),
     "live_training": ("LiveTraining",),
     "recordings": ("show_recordings",),
