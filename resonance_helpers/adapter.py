@@ -1,0 +1,218 @@
+"""One patient's adapter on disk and in a model: write it, verify it, attach it.
+
+An adapter is useless, and dangerous, on anything but the base model, window and language it was trained with. Its
+manifest ``resonance.json`` says what those are, and attaching it refuses everything else. PEFT alone would load
+misnamed weights as nothing, accept another base model and look a missing folder up on a hub, all without a word.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import (
+    LoraConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from .base_models import tensors_sha256
+from .messages import ResonanceError, message
+from .settings import LoraSettings
+from .whisper import SpeechModel
+from .workspace import Workspace, replacing_folder, write_json
+
+SCHEMA = 1
+WEIGHTS, CONFIG, MANIFEST = "adapter_model.safetensors", "adapter_config.json", "resonance.json"
+PACKAGES = ("torch", "transformers", "peft")  # whose versions a manifest keeps
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an adapter was made from and what it fits. ``scores`` are those of the dev part, never of the test."""
+
+    patient_id: str
+    base_model: dict[str, str]  # name, revision, tensors_sha256
+    language: str
+    window_s: float
+    lora: dict[str, Any]
+    recordings: int
+    phrases: int
+    audio_seconds: float
+    data_sha256: str
+    run: str  # the folder in runs/ that knows which recordings were trained on
+    steps: int
+    seed: int
+    wall_seconds: float
+    scores: dict[str, float | None]
+    versions: dict[str, str]
+    time: str  # ISO 8601, UTC
+    schema: int = SCHEMA
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide what an adapter does."""
+    return {package: version(package) for package in PACKAGES}
+
+
+def identity(speech: SpeechModel) -> dict[str, str]:
+    """What tells one base model from another: its name, its revision and a hash of its weights."""
+    return {
+        "name": speech.base.name,
+        "revision": speech.base.revision,
+        "tensors_sha256": tensors_sha256(speech.base.folder),
+    }
+
+
+def add_fresh(speech: SpeechModel, lora: LoraSettings, name: str = "default") -> PeftModel:
+    """Put an untrained adapter onto ``speech``; only its weights are trainable."""
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.target_modules),
+        bias="none",
+    )  # no task_type: SEQ_2_SEQ_LM would make PEFT pass input_ids to Whisper
+    speech.model = get_peft_model(speech.whisper, config, adapter_name=name)
+    return speech.model
+
+
+def save(speech: SpeechModel, folder: Path, manifest: Manifest, name: str = "default") -> None:
+    """Write the adapter ``name`` of ``speech`` to ``folder``, whole or not at all; what was there is replaced."""
+    assert isinstance(speech.model, PeftModel)
+    with replacing_folder(folder) as temporary:
+        # PEFT's own save_pretrained would ask a hub about the base model's embedding table
+        weights = get_peft_model_state_dict(speech.model, adapter_name=name, save_embedding_layers=False)
+        save_file({key: value.cpu().contiguous() for key, value in weights.items()}, temporary / WEIGHTS)
+        config = speech.model.peft_config[name]
+        config.base_model_name_or_path = speech.base.name
+        config.inference_mode = True
+        config.save_pretrained(str(temporary))
+        config.inference_mode = False
+        speech.processor.save_pretrained(temporary)
+        write_json(temporary / MANIFEST, asdict(manifest))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest in ``folder``. Raises RZ-0610 (missing or not ours) and RZ-0611 (another schema)."""
+    try:
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if content["schema"] != SCHEMA:
+            raise ResonanceError("RZ-0611", path=folder / MANIFEST, found=content["schema"], allowed=SCHEMA)
+        return Manifest(**content)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ResonanceError("RZ-0610", path=folder / MANIFEST) from error
+
+
+def refuse_other_patient(workspace: Workspace) -> None:
+    """RZ-0005 when the output folder already holds an adapter of another patient."""
+    if not (workspace.adapter / MANIFEST).exists():
+        return
+    found = read_manifest(workspace.adapter).patient_id
+    if found != workspace.patient_id:
+        raise ResonanceError("RZ-0005", path=workspace.output_dir, found=found, given=workspace.patient_id)
+
+
+def attach(speech: SpeechModel, folder: Path, name: str = "default") -> Manifest:
+    """Verify the adapter in ``folder`` and add it to ``speech`` under ``name``; it is not active until ``using``.
+
+    Raises RZ-0610 (no manifest), RZ-0612 (another base model), RZ-0613 (another language), RZ-0614 (weights that do not
+    fit). Nothing is attached when anything fails.
+    """
+    manifest = read_manifest(folder)
+    _check_base(speech, folder, manifest)
+    if manifest.language != speech.language:
+        raise ResonanceError("RZ-0613", path=folder, found=manifest.language, given=speech.language)
+    try:
+        weights = load_file(folder / WEIGHTS)  # safetensors only: a pickle can run code
+        config = _read_config(folder)
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        raise ResonanceError("RZ-0614", path=folder, detail=str(error)) from error
+    model = _add(speech, config, name)
+    try:
+        _check_keys(model, weights, folder, name)
+        set_peft_model_state_dict(model, weights, adapter_name=name)
+    except BaseException:
+        detach(speech, name)
+        raise
+    return manifest
+
+
+def detach(speech: SpeechModel, name: str) -> None:
+    """Take the adapter ``name`` out of memory."""
+    assert isinstance(speech.model, PeftModel)
+    speech.model.delete_adapter(name)
+
+
+@contextmanager
+def using(speech: SpeechModel, name: str | None) -> Iterator[None]:
+    """Within the block ``speech`` answers with the adapter ``name``, or as the base model for ``None``.
+
+    Not for two threads at once: the switch is a property of the model, not of a call.
+    """
+    if not isinstance(speech.model, PeftModel):
+        if name is not None:
+            raise ResonanceError("RZ-0615", name=name)
+        yield
+    elif name is None:
+        with speech.model.disable_adapter():
+            yield
+    else:
+        if name not in speech.model.peft_config:
+            raise ResonanceError("RZ-0615", name=name)
+        speech.model.set_adapter(name)
+        yield
+
+
+def version_warnings(manifest: Manifest) -> list[str]:
+    """One sentence for each package whose version differs from the one that the adapter was trained with."""
+    now = versions()
+    return [
+        message("adapter.other_version", package=package, trained=trained, now=now[package])
+        for package, trained in manifest.versions.items()
+        if package in now and now[package] != trained
+    ]
+
+
+def _check_base(speech: SpeechModel, folder: Path, manifest: Manifest) -> None:
+    # The weights decide: the same model has other names in other places, and a name can hide other weights.
+    if manifest.base_model["tensors_sha256"] != tensors_sha256(speech.base.folder):
+        raise ResonanceError("RZ-0612", path=folder, found=manifest.base_model["name"], given=speech.base.name)
+
+
+def _read_config(folder: Path) -> LoraConfig:
+    if not (folder / CONFIG).is_file():  # PEFT would take the folder's name for a repository and ask the hub
+        raise FileNotFoundError(CONFIG)
+    config = LoraConfig.from_pretrained(str(folder))
+    if not isinstance(config, LoraConfig):
+        raise TypeError(f"{CONFIG}: {config.peft_type}")
+    config.inference_mode = True
+    return config
+
+
+def _add(speech: SpeechModel, config: LoraConfig, name: str) -> PeftModel:
+    if isinstance(speech.model, PeftModel):
+        speech.model.add_adapter(name, config)
+    else:
+        speech.model = PeftModel(speech.model, config, adapter_name=name)
+    speech.model.eval()
+    return speech.model
+
+
+def _check_keys(model: PeftModel, weights: dict[str, torch.Tensor], folder: Path, name: str) -> None:
+    expected = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    shapes = {key: tuple(value.shape) for key, value in expected.items()}
+    given = {key: tuple(value.shape) for key, value in weights.items()}
+    wrong = sorted(key for key in shapes.keys() | given.keys() if shapes.get(key) != given.get(key))
+    if wrong:
+        raise ResonanceError("RZ-0614", path=folder, detail=", ".join(wrong[:3]))

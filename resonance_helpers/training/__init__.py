@@ -1,0 +1,10 @@
+"""Lesson 06: from converted recordings to one patient's adapter.
+
+``train`` runs it; every run keeps its own story in ``runs/<time>/``, which ``read_run`` tells again after the browser
+was closed.
+"""
+
+from .records import Event, Guess, Point, TrainingResult, latest_run, read_run
+from .train import train
+
+__all__ = ["Event", "Guess", "Point", "TrainingResult", "latest_run", "read_run", "train"]

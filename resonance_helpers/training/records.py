@@ -1,0 +1,162 @@
+"""The story of a run, as it happens and as it is kept in ``runs/<time>/``.
+
+``run.json`` holds the facts, ``split.json`` which recording was used for what, ``history.jsonl`` and ``guesses.jsonl``
+grow a line at a time, so that a run whose browser was closed, or that was killed, can still be looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..messages import ResonanceError
+from ..splits import DevSplit, Split
+from ..workspace import Workspace, require, write_json
+
+FACTS, SPLIT, HISTORY, GUESSES = "run.json", "split.json", "history.jsonl", "guesses.jsonl"
+
+
+@dataclass(frozen=True)
+class Point:
+    """What was measured at one optimiser step; a field is None where it was not measured at that step."""
+
+    step: int
+    seconds: float  # since the run began
+    loss: float | None = None  # mean over the training batches since the last point
+    dev_cer: float | None = None
+    dev_loss: float | None = None
+    learning_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What the model made of one fixed dev clip at one step."""
+
+    step: int
+    text: str
+    guess: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """What ``train`` tells while it runs. ``guesses`` is empty except right after an evaluation."""
+
+    point: Point
+    total_steps: int
+    seconds_left: float
+    guesses: tuple[Guess, ...] = ()
+
+    @property
+    def step(self) -> int:
+        return self.point.step
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """One finished run. Paths are absolute; ``stopped`` is a message key that says why it ended."""
+
+    run_dir: Path
+    adapter_dir: Path
+    base_model: str
+    is_practice: bool
+    preset: dict[str, Any]  # the settings as they were used
+    steps: int
+    best_step: int
+    best_cer: float
+    stopped: str
+    dev_by: str  # "takes" or "phrases": what was held out to choose the best step
+    finishing_steps: int  # on all recordings, after the best step was chosen on whole phrases held out
+    recordings: int
+    phrases: int
+    audio_seconds: float
+    window_s: float
+    device: str
+    precision: str
+    precision_reason: str
+    batch_size: int
+    trainable: int
+    total_parameters: int
+    wall_seconds: float
+    history: tuple[Point, ...] = ()
+    guesses: tuple[Guess, ...] = ()
+
+
+class RunLog:
+    """Writes one run's story; the only writer of a run folder."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        started = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        self.folder = _new_folder(workspace.runs, started)
+        self.history: list[Point] = []
+        self.guesses: list[Guess] = []
+
+    def used(self, split: Split, dev: DevSplit) -> None:
+        """Which recording is used for what, by the names that labels.json gives them."""
+        parts = {"train": split.train, "dev": dev.dev, "known": split.known, "new": split.new}
+        write_json(self.folder / SPLIT, {name: [u.audio for u in part] for name, part in parts.items()})
+
+    def add(self, point: Point, guesses: tuple[Guess, ...] = ()) -> None:
+        self.history.append(point)
+        self.guesses += guesses
+        _append(self.folder / HISTORY, [point])
+        _append(self.folder / GUESSES, guesses)
+
+    def finish(self, result: TrainingResult) -> TrainingResult:
+        facts = {k: v for k, v in asdict(result).items() if k not in ("run_dir", "adapter_dir", "history", "guesses")}
+        write_json(self.folder / FACTS, facts)
+        return replace(result, history=tuple(self.history), guesses=tuple(self.guesses))
+
+
+def latest_run(workspace: Workspace) -> Path:
+    """The folder of the newest finished run. RZ-0006 when there is none."""
+    finished = sorted(path.parent for path in workspace.runs.glob(f"*/{FACTS}"))
+    return finished[-1] if finished else require(workspace.runs / FACTS, lesson=6)
+
+
+def read_run(run_dir: Path) -> TrainingResult:
+    """A finished run as ``train`` returned it, from its folder. RZ-0620 when its facts cannot be read."""
+    try:
+        facts = json.loads((run_dir / FACTS).read_text(encoding="utf-8"))
+        return TrainingResult(
+            run_dir=run_dir,
+            adapter_dir=run_dir.parent.parent / "adapter",
+            history=tuple(Point(**line) for line in _lines(run_dir / HISTORY)),
+            guesses=tuple(Guess(**line) for line in _lines(run_dir / GUESSES)),
+            **facts,
+        )
+    except (OSError, ValueError, TypeError) as error:
+        raise ResonanceError("RZ-0620", path=run_dir) from error
+
+
+def read_split(run_dir: Path) -> dict[str, list[str]]:
+    """part (train, dev, known, new) → the recordings in it, as labels.json names them. RZ-0620 when unreadable."""
+    try:
+        return json.loads((run_dir / SPLIT).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ResonanceError("RZ-0620", path=run_dir) from error
+
+
+def _new_folder(runs: Path, name: str) -> Path:
+    runs.mkdir(parents=True, exist_ok=True)
+    for suffix in ("", *(f"-{n}" for n in range(2, 100))):  # two runs in one second
+        folder = runs / f"{name}{suffix}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise FileExistsError(runs / name)
+
+
+def _append(path: Path, records: list[Point] | tuple[Guess, ...]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records)
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        yield json.loads(line)

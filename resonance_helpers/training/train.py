@@ -1,0 +1,183 @@
+"""One training run, from the workspace to the adapter.
+
+The test part is never touched here. A dev part is held out of ``train`` to choose the best step by CER. Where every
+phrase has several takes, the best checkpoint is the adapter. Where dev had to take whole phrases, it has only chosen
+how long to train: the run then finishes on all recordings, because no phrase that the person recorded may be missing
+from the adapter they get.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from transformers import set_seed
+
+from .. import adapter
+from ..base_models import default_name, resolve
+from ..consent import require_consent
+from ..settings import TrainingSettings
+from ..splits import DevSplit, Split, hold_out_dev, split_utterances
+from ..text import normalise
+from ..utterances import Utterance, data_hash, load_utterances
+from ..whisper import SpeechModel, load_speech_model
+from ..windows import choose_window
+from ..workspace import Workspace
+from .data import augmented_table, feature_table
+from .records import Event, RunLog, TrainingResult
+from .trainer import Teller, build
+
+Phase = dict[str, Any]  # what a phase adds to the facts of the run
+
+
+def train(
+    workspace: Workspace,
+    settings: TrainingSettings | None = None,
+    base_model: str = "",
+    language: str = "zh",
+    on_event: Callable[[Event], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> TrainingResult:
+    """Train an adapter for the workspace's patient and write it to ``adapter/``; the run's story goes to ``runs/``.
+
+    ``on_event`` hears of every logged step and every evaluation; ``should_stop`` is asked after each step. Raises
+    RZ-0005 (another patient's adapter lies there), RZ-041x (no consent), RZ-0006 (lesson 05 missing), RZ-0406 (too few
+    recordings), RZ-0601 (too long for the model), RZ-065x (no base model). An earlier adapter stays until the new one
+    is whole.
+    """
+    settings = settings or TrainingSettings()
+    adapter.refuse_other_patient(workspace)
+    require_consent(workspace, "training")
+    utterances = load_utterances(workspace)
+    split = split_utterances(utterances, settings.seed)
+    dev = hold_out_dev(split.train, settings.dev_fraction, settings.dev_max_clips, settings.seed)
+    speech = load_speech_model(resolve(default_name(workspace, base_model), workspace.cache / "base_models"), language)
+    window_s = settings.window_s or choose_window(max(u.seconds for u in utterances), speech.native_window_s)
+    window_s = min(window_s, speech.native_window_s)
+
+    began = time.monotonic()
+    set_seed(settings.seed)
+    trainable, total = adapter.add_fresh(speech, settings.lora).get_nb_trainable_parameters()
+    log = RunLog(workspace)
+    log.used(split, dev)
+    run = _Run(workspace, settings, speech, window_s, dev, log, on_event, should_stop)
+    phases = run.choose_steps()
+    if dev.by == "phrases" and not run.was_asked:
+        phases |= run.finish_on_everything(phases["best_step"])
+    result = TrainingResult(
+        run_dir=log.folder,
+        adapter_dir=workspace.adapter,
+        base_model=speech.base.name,
+        is_practice=speech.base.is_practice,
+        preset=asdict(settings),
+        dev_by=dev.by,
+        recordings=len(split.train),
+        phrases=len({normalise(u.text) for u in split.train}),
+        audio_seconds=round(sum(u.seconds for u in split.train), 1),
+        window_s=window_s,
+        device=speech.device.name,
+        precision=speech.device.precision,
+        precision_reason=speech.device.precision_reason,
+        batch_size=settings.batch_size,
+        trainable=trainable,
+        total_parameters=total,
+        wall_seconds=round(time.monotonic() - began, 1),
+        **phases,
+    )
+    adapter.save(speech, workspace.adapter, _manifest(workspace, speech, settings, split, result))
+    return log.finish(result)
+
+
+@dataclass
+class _Run:
+    """What the phases of one run share."""
+
+    workspace: Workspace
+    settings: TrainingSettings
+    speech: SpeechModel
+    window_s: float
+    dev: DevSplit
+    log: RunLog
+    on_event: Callable[[Event], None] | None
+    should_stop: Callable[[], bool] | None
+    was_asked: bool = False
+
+    def choose_steps(self) -> Phase:
+        """Train on what dev left, look at dev's CER every few steps, end with the best checkpoint in the model."""
+        teller = Teller(self.log, self.settings.steps, self.on_event, self.should_stop)
+        checkpoints = self.log.folder / "checkpoints"
+        trainer = build(
+            self.speech,
+            self.settings,
+            checkpoints,
+            self._table(self.dev.fit),
+            teller,
+            self.dev.dev,
+            feature_table(self.dev.dev, self.speech, self.window_s, self.workspace.cache / "features"),
+        )
+        trainer.train()
+        shutil.rmtree(checkpoints)
+        self.was_asked = teller.was_asked
+        evaluated = [point for point in self.log.history if point.dev_cer is not None]
+        best = min(evaluated, key=lambda point: (point.dev_cer, point.step))
+        steps = trainer.state.global_step
+        early = "training.stopped.early" if steps < self.settings.steps else "training.stopped.done"
+        return {
+            "steps": steps,
+            "best_step": best.step,
+            "best_cer": best.dev_cer,
+            "stopped": "training.stopped.asked" if self.was_asked else early,
+            "finishing_steps": 0,
+        }
+
+    def finish_on_everything(self, best_step: int) -> Phase:
+        """Go on from the best checkpoint with the held-out phrases back in, until they were seen as often as the rest.
+
+        The learning rate falls to zero meanwhile. There is nothing left to measure on, so this part has no dev CER.
+        """
+        settings = self.settings
+        passes = best_step * settings.batch_size * settings.accumulation / len(self.dev.fit)  # over each clip so far
+        table = (*self.dev.fit, *(clip for clip in self.dev.dev for _ in range(FINISHING_WEIGHT)))
+        clips = passes / FINISHING_WEIGHT * len(table)
+        steps = max(1, round(clips / settings.batch_size / settings.accumulation))
+        finishing = replace(settings, steps=steps, warmup_steps=1, learning_rate=settings.learning_rate / 2)
+        done = self.log.history[-1].step
+        teller = Teller(self.log, done + steps, self.on_event, self.should_stop, done)
+        build(self.speech, finishing, self.log.folder / "checkpoints", self._table(table), teller).train()
+        self.was_asked = teller.was_asked
+        return {"steps": done + steps, "finishing_steps": steps}
+
+    def _table(self, utterances: tuple[Utterance, ...]) -> Any:
+        if self.settings.augment:
+            return augmented_table(utterances, self.speech, self.window_s)
+        return feature_table(utterances, self.speech, self.window_s, self.workspace.cache / "features")
+
+
+FINISHING_WEIGHT = 3  # how often a held-out phrase comes for each time that another one comes
+
+
+def _manifest(
+    workspace: Workspace, speech: SpeechModel, settings: TrainingSettings, split: Split, result: TrainingResult
+) -> adapter.Manifest:
+    return adapter.Manifest(
+        patient_id=workspace.patient_id,
+        base_model=adapter.identity(speech),
+        language=speech.language,
+        window_s=result.window_s,
+        lora=asdict(settings.lora),
+        recordings=result.recordings,
+        phrases=result.phrases,
+        audio_seconds=result.audio_seconds,
+        data_sha256=data_hash(split.train),
+        run=result.run_dir.name,
+        steps=result.steps,
+        seed=settings.seed,
+        wall_seconds=result.wall_seconds,
+        scores={"dev_cer": result.best_cer},
+        versions=adapter.versions(),
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+    )

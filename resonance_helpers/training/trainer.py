@@ -1,0 +1,168 @@
+"""``Seq2SeqTrainer`` with our decoding, and the callback that tells and records what happens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PrinterCallback,
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from ..scoring import cer
+from ..settings import MAX_NEW_TOKENS, TrainingSettings
+from ..utterances import Utterance
+from ..whisper import SpeechModel
+from .data import IGNORED, collate
+from .records import Event, Guess, Point, RunLog
+
+SHOWN_CLIPS = 5  # dev clips whose guesses the learner watches
+
+
+class SpeechTrainer(Seq2SeqTrainer):
+    """Evaluates by decoding with our window-aware greedy loop; ``generate`` would pad every clip to 30 s."""
+
+    def __init__(self, speech: SpeechModel, **kwargs: Any) -> None:
+        super().__init__(model=speech.model, data_collator=collate, processing_class=speech.processor, **kwargs)
+        self.speech = speech
+        # Whisper takes any keyword, so the trainer would think that its loss is already a sum over the batch
+        self.model_accepts_loss_kwargs = False
+        self.remove_callback(PrinterCallback)
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+        **gen_kwargs: Any,
+    ) -> tuple[Any, Any, Any]:
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss = model(**inputs).loss.detach()
+        tokens = self.speech.greedy(inputs["input_features"])
+        missing = MAX_NEW_TOKENS - tokens.shape[1]  # batches end at different lengths and are joined
+        return loss, nn.functional.pad(tokens, (0, missing), value=self.speech.end), inputs["labels"]
+
+
+class Teller(TrainerCallback):
+    """Records every point in the run's folder, passes it on as an ``Event``, and stops when the learner asks."""
+
+    def __init__(
+        self,
+        log: RunLog,
+        total_steps: int,
+        on_event: Callable[[Event], None] | None,
+        should_stop: Callable[[], bool] | None,
+        done_steps: int = 0,
+    ) -> None:
+        self.log, self.total_steps, self.on_event, self.should_stop = log, total_steps, on_event, should_stop
+        self.done_steps = done_steps
+        self.guesses: tuple[Guess, ...] = ()
+        self.was_asked = False
+        self.began = time.monotonic()
+        self.before = log.history[-1].seconds if log.history else 0.0  # of an earlier phase of this run
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        logs = logs or {}
+        if "loss" in logs:
+            self._tell(state, loss=logs["loss"], learning_rate=logs["learning_rate"])
+        elif "eval_cer" in logs:
+            guesses, self.guesses = self.guesses, ()
+            self._tell(state, guesses, dev_cer=logs["eval_cer"], dev_loss=logs["eval_loss"])
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.should_stop and self.should_stop():
+            self.was_asked = control.should_training_stop = True
+            if args.eval_strategy != "no":
+                control.should_evaluate = control.should_save = True  # what was learned since the last look may be best
+
+    def _tell(self, state: TrainerState, guesses: tuple[Guess, ...] = (), **measured: float) -> None:
+        elapsed = time.monotonic() - self.began
+        step = self.done_steps + state.global_step
+        point = Point(step, round(self.before + elapsed, 2), **measured)
+        self.log.add(point, guesses)
+        if self.on_event:
+            left = elapsed / max(state.global_step, 1) * (self.total_steps - step)
+            self.on_event(Event(point, self.total_steps, left, guesses))
+
+
+def build(
+    speech: SpeechModel,
+    settings: TrainingSettings,
+    checkpoints: Path,
+    train_table: Any,
+    teller: Teller,
+    dev: Sequence[Utterance] = (),
+    dev_table: Any = None,
+) -> SpeechTrainer:
+    """A trainer for ``settings``; with a dev part it evaluates, keeps the best checkpoint and stops early."""
+    looks: dict[str, Any] = {}
+    if dev:
+        looks = {
+            "eval_strategy": "steps",
+            "eval_steps": min(settings.eval_every, settings.steps),
+            "save_strategy": "steps",
+            "save_steps": min(settings.eval_every, settings.steps),
+            "save_total_limit": 1,  # the best one is kept besides
+            "load_best_model_at_end": True,
+            "metric_for_best_model": "cer",
+            "greater_is_better": False,
+        }
+    arguments = Seq2SeqTrainingArguments(
+        output_dir=str(checkpoints),
+        max_steps=settings.steps,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulation,
+        learning_rate=settings.learning_rate,
+        warmup_steps=min(settings.warmup_steps, settings.steps),
+        bf16=speech.device.precision == "bf16",
+        fp16=speech.device.precision == "fp16",
+        use_cpu=speech.device.kind == "cpu",
+        seed=settings.seed,
+        logging_steps=5,
+        label_names=["labels"],  # PEFT's wrapper hides the signature that the trainer would read this from
+        remove_unused_columns=False,
+        predict_with_generate=True,
+        disable_tqdm=True,
+        dataloader_pin_memory=speech.device.kind == "cuda",
+        report_to="none",
+        **(looks or {"save_strategy": "no"}),
+    )
+
+    def score(prediction: EvalPrediction) -> dict[str, float]:
+        tokens = torch.as_tensor(prediction.predictions)
+        heard = speech.decode(tokens.masked_fill(tokens == IGNORED, speech.end))
+        step = teller.done_steps + trainer.state.global_step
+        teller.guesses = tuple(Guess(step, u.text, text) for u, text in zip(dev[:SHOWN_CLIPS], heard, strict=False))
+        return {"cer": cer([u.text for u in dev], heard)}
+
+    trainer = SpeechTrainer(
+        speech,
+        args=arguments,
+        train_dataset=train_table,
+        eval_dataset=dev_table,
+        compute_metrics=score if dev else None,
+        callbacks=[teller, *([EarlyStoppingCallback(settings.patience)] if dev else [])],
+    )
+    return trainer

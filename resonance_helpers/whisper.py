@@ -1,0 +1,154 @@
+"""One Whisper model in memory: sound to features, features to text.
+
+Decoding is a plain greedy loop over the cached decoder. It gives the tokens of ``model.generate`` (a test compares
+them), takes any window, is bounded in tokens and costs less than ``generate`` on a short clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from peft import PeftModel
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+from .base_models import BaseModel
+from .device import Device, choose_device
+from .messages import ResonanceError
+from .settings import MAX_NEW_TOKENS, SAMPLE_RATE
+from .windows import allow_short_windows, native_window_s
+
+
+@dataclass
+class SpeechModel:
+    """A loaded base model with the processor, language and device it is used with.
+
+    ``model`` becomes a ``PeftModel`` when the first adapter is attached; the weights stay the same in memory. One
+    thread at a time: PEFT switches adapters in place.
+    """
+
+    model: WhisperForConditionalGeneration | PeftModel
+    processor: WhisperProcessor
+    base: BaseModel
+    language: str
+    device: Device
+
+    @property
+    def whisper(self) -> WhisperForConditionalGeneration:
+        """The Whisper model itself, adapters included when any are attached."""
+        model = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        return cast(WhisperForConditionalGeneration, model)
+
+    @property
+    def native_window_s(self) -> float:
+        return native_window_s(self.whisper)
+
+    def features(self, samples: Sequence[np.ndarray], window_s: float) -> torch.Tensor:
+        """Log-mel features [clips, mels, frames] of 16 kHz mono clips, padded with silence to ``window_s`` seconds.
+
+        Raises RZ-0602 for a clip that is longer than the window: cutting it off silently would drop words.
+        """
+        longest_s = max(len(clip) for clip in samples) / SAMPLE_RATE
+        if longest_s > window_s:
+            raise ResonanceError("RZ-0602", seconds=f"{longest_s:.1f}", window=f"{window_s:g}")
+        return self.processor.feature_extractor(
+            list(samples), sampling_rate=SAMPLE_RATE, max_length=round(window_s * SAMPLE_RATE), return_tensors="pt"
+        ).input_features
+
+    def label_ids(self, text: str) -> list[int]:
+        """What the decoder learns to say after its start token: language, task, no timestamps, ``text``, end.
+
+        The tokenizer writes the start token too; the model puts its own in front of the labels, and there must be one.
+        """
+        start, *predicted = self.processor.tokenizer(text).input_ids
+        assert start == self.whisper.config.decoder_start_token_id
+        return predicted
+
+    def recognise(
+        self,
+        samples: Sequence[np.ndarray],
+        window_s: float = 0.0,
+        batch_size: int = 8,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> list[str]:
+        """The text of each 16 kHz mono clip, in order. ``window_s`` 0 is the model's native window (30 s)."""
+        texts: list[str] = []
+        for start in range(0, len(samples), batch_size):
+            features = self.features(samples[start : start + batch_size], window_s or self.native_window_s)
+            texts += self.decode(self.greedy(features))
+            if on_progress:
+                on_progress(len(texts), len(samples))
+        return texts
+
+    def decode(self, tokens: torch.Tensor) -> list[str]:
+        """Token ids [clips, tokens] to text without special tokens."""
+        return [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
+
+    @torch.inference_mode()
+    def greedy(self, features: torch.Tensor, max_new_tokens: int = MAX_NEW_TOKENS) -> torch.Tensor:
+        """The most likely token at each step: ``features`` [clips, mels, frames] → token ids [clips, ≤ max_new_tokens].
+
+        Rows that ended early are filled with the end token.
+        """
+        whisper, config = self.whisper, self.whisper.generation_config
+        was_training = whisper.training
+        whisper.eval()
+        encoded = whisper.model.encoder(features.to(whisper.device, whisper.dtype)).last_hidden_state
+        forbidden = self._forbidden(config.suppress_tokens)
+        at_start = self._forbidden(config.begin_suppress_tokens) + forbidden
+        tokens = torch.tensor([self.prompt] * len(features), device=whisper.device)
+        ended = torch.zeros(len(features), dtype=torch.bool, device=whisper.device)
+        cache, steps = None, []
+        for step in range(max_new_tokens):
+            output = whisper.model.decoder(
+                input_ids=tokens, encoder_hidden_states=encoded, past_key_values=cache, use_cache=True
+            )
+            cache = output.past_key_values
+            logits = whisper.proj_out(output.last_hidden_state[:, -1]).float() + (forbidden if step else at_start)
+            tokens = logits.argmax(-1, keepdim=True).masked_fill(ended[:, None], self.end)
+            ended |= tokens[:, 0] == self.end
+            steps.append(tokens)
+            if ended.all():
+                break
+        whisper.train(was_training)
+        return torch.cat(steps, dim=1)
+
+    @property
+    def prompt(self) -> list[int]:
+        """What decoding starts from: start of transcript, language, transcribe, no timestamps."""
+        config: Any = self.whisper.generation_config
+        language = config.lang_to_id[f"<|{self.language}|>"]
+        return [
+            config.decoder_start_token_id,
+            language,
+            config.task_to_id["transcribe"],
+            config.no_timestamps_token_id,
+        ]
+
+    @property
+    def end(self) -> int:
+        return cast(int, self.whisper.config.eos_token_id)
+
+    def _forbidden(self, tokens: list[int] | None) -> torch.Tensor:
+        """0 for a token that may come, −inf for one that the checkpoint rules out [vocabulary]."""
+        penalty = torch.zeros(self.whisper.config.vocab_size, device=self.whisper.device)
+        penalty[list(tokens or ())] = -torch.inf
+        return penalty
+
+
+def load_speech_model(base: BaseModel, language: str = "zh", device: Device | None = None) -> SpeechModel:
+    """Load ``base`` from its folder, in float32, ready for short windows. Raises RZ-0603 for an unknown language."""
+    device = device or choose_device()
+    model = WhisperForConditionalGeneration.from_pretrained(base.folder, dtype=torch.float32, local_files_only=True)
+    generation: Any = model.generation_config
+    languages = sorted(token.strip("<|>") for token in generation.lang_to_id)
+    if language not in languages:
+        raise ResonanceError("RZ-0603", language=language, allowed=", ".join(languages))
+    processor = WhisperProcessor.from_pretrained(
+        base.folder, language=language, task="transcribe", local_files_only=True
+    )
+    allow_short_windows(model)
+    return SpeechModel(model.eval().to(device.kind), processor, base, language, device)
