@@ -17,15 +17,15 @@ from typing import Any
 from .messages import ResonanceError, message
 from .workspace import Workspace, write_json
 
-VERSION = 1  # of the form
-PURPOSES = ("training", "testing", "service", "corrections", "research")  # each has a sentence consent.purpose.<name>
+VERSION = "1"  # of the form
+PURPOSES = ("training", "evaluation", "serving", "corrections", "research")  # each has a sentence consent.purpose.<name>
 
 
 @dataclass(frozen=True)
 class Consent:
     """One consent as it was given. Raises RZ-0413 on a field that says nothing."""
 
-    version: int
+    version: str
     person: str  # whose voice it is; the pseudonym will do
     given_by: str  # who signed: the person or the guardian
     relationship: str  # of given_by to the person, such as 本人 or 母亲
@@ -101,7 +101,7 @@ def _are_purposes(value: Any) -> bool:
 
 
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "version": (lambda value: value is not True and value == VERSION, "version"),
+    "version": (lambda value: value == VERSION, "version"),
     "person": (_is_text, "text"),
     "given_by": (_is_text, "text"),
     "relationship": (_is_text, "text"),
