@@ -29,7 +29,7 @@ BATCH = 8
 # Everyday sentences that are in no training list, from characters that are.
 UNSEEN = [
     "我想吃面包",
-    "帮我关电视",
+    "爷爷想吃水果",
     "爸爸在看报纸",
     "今天很冷",
     "请给我毛巾",
@@ -42,7 +42,7 @@ UNSEEN = [
     "我不想吃药",
     "水太热了",
     "天气很好",
-    "我要换衣服",
+    "弟弟的脚很疼",
     "老师在哪里",
 ]
 
