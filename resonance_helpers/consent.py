@@ -18,7 +18,7 @@ from .messages import ResonanceError, message
 from .workspace import Workspace, write_json
 
 VERSION = "1"  # of the form
-PURPOSES = ("training", "evaluation", "serving", "corrections", "research")  # each has a sentence consent.purpose.<name>
+PURPOSES = ("training", "evaluation", "serving", "corrections", "research")  # each: consent.purpose.<name>
 
 
 @dataclass(frozen=True)

@@ -42,12 +42,8 @@ def _number(text: str) -> str:
 
 def _clock(match: re.Match[str]) -> str:
     """``8:05`` → ``八点零五``."""
-    hour, minute = match[1], match[2]
-    return (
-        ("两" if hour == "2" else cn2an.an2cn(hour))
-        + "点"
-        + ("" if minute == "00" else _digits(minute) if minute[0] == "0" else cn2an.an2cn(minute))
-    )
+    hour = "两" if match[1] == "2" else cn2an.an2cn(match[1])
+    return f"{hour}点" + ("" if match[2] == "00" else _number(match[2]))
 
 
 # Tried in this order; what no rule takes stays.
@@ -66,10 +62,9 @@ _READINGS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
         (r"°", "度"),
         (rf"(?<![\d.第{_SPOKEN_DIGIT}十百千万亿点])2(?={_MEASURE})", "两"),  # 2个 is said 两个; 第2个 is not
         (r"\d+(?:\.\d+)?", lambda m: _number(m[0])),
-        (rf"幺(?=[幺{_SPOKEN_DIGIT}])|(?<=[{_SPOKEN_DIGIT}])幺", "一"),  # 幺二零; 老幺 stays
-        (r"〇", "零"),
     )
 )
+_YAO = re.compile(rf"幺+(?=[{_SPOKEN_DIGIT}])|(?<=[{_SPOKEN_DIGIT}])幺+")  # 幺二零, but not 老幺
 _SPACE_IN_CHINESE = re.compile(r"\s+(?=[^\x00-\x7f])|(?<=[^\x00-\x7f])\s+")
 
 
@@ -97,7 +92,8 @@ def normalise(text: str) -> str:
     text = simplify(text)
     for pattern, reading in _READINGS:
         text = pattern.sub(reading, text)
-    return "".join(c for c in text.lower() if c.isalnum())
+    text = "".join(c for c in text.lower() if c.isalnum()).replace("〇", "零")
+    return _YAO.sub(lambda yao: "一" * len(yao[0]), text)
 
 
 @lru_cache(maxsize=4096)

@@ -1,4 +1,4 @@
-"""labels.json: what people really write is read, what is wrong is said with its place, and the file is never touched."""
+"""labels.json: what people really write is read, what is wrong is said with its place, the file is never touched."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def test_gbk_is_named_with_the_way_out(refused: Refusal, lang: str, newline: str
         ('"我想喝水"', "一段文字", "a text"),
         ('["audio/a.wav"]', "第 1 条（第 1 行）", "entry 1 (line 1)"),
         ("[\n null]", "第 1 条（第 2 行）", "entry 1 (line 2)"),
-        ('[\n{"audio": "a.wav",\n"text": "疼"},\n\n{"text": "疼"}]', '第 2 条（第 5 行）缺少 "audio"', 'entry 2 (line 5) has no "audio"'),
+        ('[\n{"audio": "a.wav",\n"text": "疼"},\n\n{"text": "疼"}]', "第 2 条（第 5 行）", "entry 2 (line 5)"),
         ('[{"audio": "a.wav"}]', '缺少 "text"', 'no "text"'),
         (entry(audio=3), '"audio" 应该是引号里的文字', '"audio" should be a text'),
         (entry(text=110), "一个数字", "a number"),
@@ -272,8 +272,8 @@ def test_the_same_file_twice(refused: Refusal, lang: str, other: str) -> None:
 
 @pytest.mark.parametrize(
     "audio",
-    ["../a.wav", "audio/../../a.wav", "audio/..", "/etc/passwd", r"..\a.wav", r"C:\a.wav", "C:a.wav", r"\\nas\a.wav", "//a/b.wav"],
-)  # fmt: skip
+    ["../a.wav", "a/../../a.wav", "a/..", "/a.wav", r"..\a.wav", r"C:\a.wav", "C:a.wav", r"\\n\a.wav", "//n/a"],
+)
 def test_a_path_out_of_the_data_folder(refused: Refusal, lang: str, audio: str) -> None:
     error = refused(entry(audio=audio))
     assert error.code == "RZ-0409"

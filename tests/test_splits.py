@@ -1,0 +1,201 @@
+"""No clip in two parts, no homophone on both sides, no phrase lost, and the same parts for the same seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resonance_helpers import ResonanceError
+from resonance_helpers.messages import message
+from resonance_helpers.settings import TEST_FRACTION
+from resonance_helpers.splits import hold_out_dev, split_utterances
+from resonance_helpers.text import normalise, toneless
+
+
+@dataclass(frozen=True)
+class Said:
+    """The part of an Utterance that splitting looks at."""
+
+    audio: str
+    text: str
+    take: int = 1
+    session: str | None = None
+    split: str | None = None
+
+
+# 买/卖, 水/睡, 二十/20 and 是/事/十 sound alike; 20 and 二十 are even the same phrase.
+TEXTS = [
+    "买",
+    "卖",
+    "喝水",
+    "和谁",
+    "二十",
+    "20",
+    "是",
+    "事",
+    "十",
+    "我想吃饭",
+    "帮我开灯",
+    "疼",
+    "不疼",
+    "OK",
+    "去",
+    "妈",
+]
+
+
+@st.composite
+def recordings(draw: st.DrawFn, min_size: int = 1, splits: tuple[str | None, ...] = (None,)) -> list[Said]:
+    one = st.tuples(st.sampled_from(TEXTS), st.integers(1, 3), st.sampled_from(splits))
+    said = draw(st.lists(one, min_size=min_size, max_size=40))
+    return [Said(f"{i}.wav", text, take, split=split) for i, (text, take, split) in enumerate(said)]
+
+
+def sounds(said: tuple[Said, ...]) -> set[tuple[str, ...]]:
+    return {toneless(each.text) for each in said}
+
+
+def spoken(said: tuple[Said, ...]) -> set[str]:
+    return {normalise(each.text) for each in said}
+
+
+any_recordings = recordings() | recordings(splits=(None, "train")) | recordings(splits=(None, "train", "test"))
+
+
+@given(any_recordings, st.integers(0, 5))
+def test_the_parts_of_any_recordings(said: list[Said], seed: int) -> None:
+    if all(each.split == "test" for each in said):
+        return
+    split = split_utterances(said, seed)
+    assert sorted(split.train + split.known + split.new, key=said.index) == said  # each in exactly one part
+    assert not sounds(split.new) & sounds(split.train)
+    assert sounds(split.known) <= sounds(split.train)
+    assert all(each.split != "test" for each in split.train)
+    assert all(each.split != "train" for each in split.known + split.new)
+    assert all(list(part) == sorted(part, key=said.index) for part in (split.train, split.known, split.new))
+    assert split == split_utterances(said, seed)
+    marked = any(each.split == "test" for each in said)
+    assert split.made_here == (not marked and any(each.split is None for each in said))
+    if marked:
+        assert {each for each in said if each.split == "test"} == set(split.known + split.new)
+
+
+@given(recordings(min_size=10))
+def test_a_made_split_loses_few_phrases(said: list[Said]) -> None:
+    split = split_utterances(said, seed=1)
+    several = {text for text, count in Counter(normalise(each.text) for each in said).items() if count > 1}
+    assert several <= spoken(split.known)
+    assert several <= spoken(split.train)
+    assert len(split.new) <= max(1, round(TEST_FRACTION * len(said)))
+
+
+def test_three_takes_each_the_last_one_judges() -> None:
+    said = [Said(f"{text}{take}", text, take) for text in TEXTS[9:] for take in (3, 1, 2)]
+    split = split_utterances(said, seed=17)
+    assert {each.take for each in split.known} == {3}
+    assert {each.take for each in split.train} == {1, 2}
+    assert len(split.known) == 7 and not split.new and split.made_here
+
+
+def test_takes_that_nobody_numbered_go_by_session_and_order() -> None:
+    said = [Said("a", "疼", session="2025-03"), Said("b", "疼", session="2025-02"), Said("c", "妈"), Said("d", "妈")]
+    assert [each.audio for each in split_utterances(said, seed=1).known] == ["a", "d"]
+
+
+def test_the_guides_one_take_each_holds_out_phrases() -> None:
+    said = [Said(f"{n}.wav", f"第{n}句话") for n in range(1, 101)]
+    split = split_utterances(said, seed=17)
+    assert not split.known
+    assert len(split.new) == 15
+    assert split.new != split_utterances(said, seed=18).new
+
+
+def test_the_shared_speakers_own_split_is_kept() -> None:
+    said = [Said(f"{n}", f"第{n}句话", 1, split="train") for n in range(20)]
+    said += [Said(f"{n}b", f"第{n}句话", 2, split="test") for n in range(25)]
+    split = split_utterances(said, seed=1)
+    assert (len(split.train), len(split.known), len(split.new), split.made_here) == (20, 20, 5, False)
+
+
+def test_a_given_split_that_leaks_a_homophone_counts_as_known() -> None:
+    split = split_utterances([Said("a", "买", split="train"), Said("b", "卖", split="test")], seed=1)
+    assert spoken(split.known) == {"卖"} and not split.new
+
+
+def test_unmarked_ones_are_trained_on_where_some_are_marked_test() -> None:
+    split = split_utterances([Said("a", "疼", split="test"), Said("b", "妈"), Said("c", "去")], seed=1)
+    assert spoken(split.train) == {"妈", "去"} and spoken(split.new) == {"疼"} and not split.made_here
+
+
+def test_all_marked_train_has_no_test() -> None:
+    split = split_utterances([Said(f"{i}", text, split="train") for i, text in enumerate(TEXTS)], seed=1)
+    assert len(split.train) == len(TEXTS) and not split.known and not split.new and not split.made_here
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_nothing_to_train_on(lang: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESONANCE_LANG", lang)
+    with pytest.raises(ResonanceError) as caught:
+        split_utterances([Said("a", "疼", split="test"), Said("b", "妈", split="test")], seed=1)
+    assert caught.value.code == "RZ-0407"
+    assert str(caught.value).endswith(message("RZ-0407", count=2))
+    assert '"split": "test"' in str(caught.value) and "2" in str(caught.value)
+
+
+# ── dev ──────────────────────────────────────────────────────────────────────
+@given(recordings(), st.floats(0.01, 0.5), st.integers(1, 12), st.integers(0, 5))
+def test_dev_of_any_recordings(train: list[Said], fraction: float, max_clips: int, seed: int) -> None:
+    held = hold_out_dev(train, fraction, max_clips, seed)
+    assert sorted(held.fit + held.dev, key=train.index) == train
+    assert held.fit
+    assert len(held.dev) <= max_clips
+    assert held == hold_out_dev(train, fraction, max_clips, seed)
+    if len(train) > 1:
+        assert held.dev
+    if held.by == "takes":
+        assert spoken(held.fit) == spoken(tuple(train))
+
+
+@given(any_recordings)
+def test_dev_never_takes_a_test_clip(said: list[Said]) -> None:
+    if all(each.split == "test" for each in said):
+        return
+    split = split_utterances(said, seed=2)
+    held = hold_out_dev(split.train, 0.12, 24, seed=2)
+    assert not {*held.fit, *held.dev} & {*split.known, *split.new}
+
+
+def test_dev_by_takes_is_spread_over_phrases() -> None:
+    train = [Said(f"{text}{take}", text, take) for text in TEXTS[9:] for take in (1, 2, 3)]
+    held = hold_out_dev(train, 0.25, 24, seed=3)
+    assert held.by == "takes"
+    assert Counter(each.take for each in held.dev) == {3: 5}
+    assert len(spoken(held.dev)) == 5
+    assert held.dev != hold_out_dev(train, 0.25, 24, seed=4).dev
+
+
+def test_dev_by_phrases_keeps_homophones_together() -> None:
+    train = [Said(text, text) for text in TEXTS]
+    for seed in range(20):
+        held = hold_out_dev(train, 0.2, 24, seed)
+        assert held.by == "phrases"
+        assert not sounds(held.fit) & sounds(held.dev)
+
+
+def test_dev_of_nothing_but_homophones_is_still_there() -> None:
+    train = [Said(text, text) for text in ("是", "事", "十", "师", "试", "市", "时", "石", "使", "世")]
+    held = hold_out_dev(train, 0.12, 24, seed=1)
+    assert (len(held.dev), held.by) == (1, "phrases")
+
+
+def test_dev_is_capped() -> None:
+    train = [Said(f"{n}", f"第{n}句话") for n in range(400)]
+    assert len(hold_out_dev(train, 0.12, 24, seed=1).dev) == 24
+
+
+def test_a_single_clip_is_not_split() -> None:
+    assert hold_out_dev([Said("a", "疼")], 0.12, 24, seed=1).dev == ()
