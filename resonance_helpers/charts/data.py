@@ -31,7 +31,7 @@ def waveforms(rows: Sequence[Row], limit: int = 24) -> Picture:
     """
     shown = sorted(rows, key=lambda row: row.level == "ok")[:limit]
     lines = max(1, -(-len(shown) // COLUMNS))
-    title = f"{message('chart.waveforms.title')} {message('chart.waveforms.shown', shown=len(shown), total=len(rows))}"
+    title = message("chart.waveforms.title", shown=len(shown), total=len(rows))
     words = "\n".join(f"{row.text}: {verdict(row.level)}" for row in shown)
     figure = picture(11, 0.7 + 1.35 * lines, title, words)
     grid = figure.subplots(lines, COLUMNS, squeeze=False)
@@ -77,6 +77,7 @@ def rates_and_spectra(comparison: RateComparison) -> Picture:
     for (wave, spectrum), version in zip(grid, versions, strict=True):
         _zoomed(wave, version, moment)
         _spectrum(spectrum, version, highest)
+        wave.sharey(grid[0][0])
     grid[0][1].set_title(message("chart.rates.spectrum"))
     grid[-1][0].set_xlabel(message("chart.rates.milliseconds"))
     grid[-1][1].set_xlabel(message("chart.rates.seconds"))

@@ -35,7 +35,7 @@ def cost_table(yuan_per_hour: float | None = None, training_minutes: float = 30)
     low, high = SERVICE_YUAN_PER_MONTH
     rows = [
         (message("guide.cost.training"), message("guide.cost.training.own")),
-        (message("guide.cost.electricity"), message("guide.cost.yuan", value=f"~{ELECTRICITY_YUAN_PER_TRAINING:g}")),
+        (message("guide.cost.electricity"), message("guide.cost.about", value=f"{ELECTRICITY_YUAN_PER_TRAINING:g}")),
         (message("guide.cost.service"), message("guide.cost.service.own", low=low, high=high)),
     ]
     headers = [message("guide.cost.item"), message("guide.cost.own")]
@@ -49,8 +49,9 @@ def _rented(yuan_per_hour: float, training_minutes: float) -> Markup:
         (message("guide.cost.training"), message("guide.cost.yuan", value=f"{once:.1f}")),
         (message("guide.cost.service"), message("guide.cost.yuan", value=f"{yuan_per_hour * 24 * 30:.0f}")),
     ]
-    caption = message("guide.cost.rented", price=f"{yuan_per_hour:g}", minutes=f"{training_minutes:g}")
-    return table_html([message("guide.cost.item"), message("guide.cost.rented.column")], rows, caption)
+    note = message("guide.cost.rented.note", price=f"{yuan_per_hour:g}", minutes=f"{training_minutes:g}")
+    headers = [message("guide.cost.item"), message("guide.cost.rented.column")]
+    return table_html(headers, rows, message("guide.cost.rented"), [note])
 
 
 def timeline_table() -> Markup:

@@ -53,13 +53,11 @@ def table_html(
     body = "".join(
         "<tr>" + "".join(f'<td style="{CELL}">{escape(cell)}</td>' for cell in row) + "</tr>" for row in rows
     )
-    title = f'<caption style="text-align:left;font-weight:bold">{escape(caption)}</caption>' if caption else ""
+    title = f'<p style="font-weight:bold;margin:8px 0 4px">{escape(caption)}</p>' if caption else ""
     small = "".join(f'<p style="font-size:85%;opacity:.8;margin:4px 0">{escape(note)}</p>' for note in notes if note)
     lines = [caption, *(" | ".join(plain(cell) for cell in row) for row in [list(headers), *rows]), *notes]
-    table = (
-        f'<table style="border-collapse:collapse">{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    )
-    return Markup(table + small, "\n".join(line for line in lines if line))
+    table = f'<table style="border-collapse:collapse"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return Markup(title + table + small, "\n".join(line for line in lines if line))
 
 
 def badge(text: str, colour: str, mark: str) -> Markup:

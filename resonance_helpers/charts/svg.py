@@ -67,24 +67,23 @@ def tunnel_svg(place: Place, host: str, local_port: int, remote_port: int, port:
     ``place`` is where this notebook runs, and that box is marked. ``host``/``port`` are the ssh address, ``local_port``
     what the browser opens, ``remote_port`` where JupyterLab or the service listens on the server.
     """
-    here = message("chart.tunnel.here", name=place.hostname)
+    here = [message("chart.tunnel.here"), place.hostname]
     mine = [message("chart.tunnel.browser"), f"http://localhost:{local_port}"]
     theirs = [message("chart.tunnel.service"), f"127.0.0.1:{remote_port}"]
-    (theirs if place.is_ssh or place.is_container else mine).append(here)
     address = f"{host}:{port}"
     parts = [
         _text(12, 26, message("chart.tunnel.title"), size=16),
-        *_box(12, 48, 250, message("chart.tunnel.you"), mine),
-        *_box(518, 48, 250, message("chart.tunnel.server", host=host), theirs),
-        f'<rect x="262" y="92" width="256" height="30" fill="{TOO_LARGE}" fill-opacity=".25" stroke="{TOO_LARGE}"/>',
-        f'<line x1="272" y1="107" x2="500" y2="107" stroke="{INK}" stroke-width="2"/>',
-        f'<path d="M500 101 l12 6 l-12 6 z" fill="{INK}"/>',
-        _text(390, 82, message("chart.tunnel.ssh"), anchor="middle"),
-        _text(390, 142, address, anchor="middle", size=12, colour=SOFT),
-        _text(12, 218, message("chart.tunnel.note", local=local_port, remote=remote_port), size=12, colour=SOFT),
+        *_box(12, 48, message("chart.tunnel.you"), mine if place.is_server else mine + here),
+        *_box(558, 48, message("chart.tunnel.server"), theirs + here if place.is_server else theirs),
+        f'<rect x="302" y="92" width="256" height="30" fill="{TOO_LARGE}" fill-opacity=".25" stroke="{TOO_LARGE}"/>',
+        f'<line x1="312" y1="107" x2="540" y2="107" stroke="{INK}" stroke-width="2"/>',
+        f'<path d="M540 101 l12 6 l-12 6 z" fill="{INK}"/>',
+        _text(430, 82, message("chart.tunnel.ssh"), anchor="middle"),
+        _text(430, 142, _clipped(address, 240, 12), anchor="middle", size=12, colour=SOFT),
+        _text(12, 234, message("chart.tunnel.note", local=local_port, remote=remote_port), size=12, colour=SOFT),
     ]
-    alt = message("chart.tunnel.alt", local=local_port, address=address, remote=remote_port) + "\n" + here
-    return _svg(780, 234, parts, alt)
+    alt = message("chart.tunnel.alt", local=local_port, address=address, remote=remote_port) + "\n" + " ".join(here)
+    return _svg(860, 250, parts, alt)
 
 
 def requirements_table_html(requirements: Sequence[Requirement]) -> Markup:
@@ -113,10 +112,19 @@ def _fit(need_gb: float, have_gb: float | None) -> tuple[str, str]:
     return (FITS, message("chart.memory.fits")) if fits else (TOO_LARGE, message("chart.memory.too_large"))
 
 
-def _box(x: int, y: int, width: int, title: str, lines: Sequence[str]) -> list[str]:
-    frame = f'<rect x="{x}" y="{y}" width="{width}" height="136" rx="8" fill="#f4f7fa" stroke="{SOFT}"/>'
-    texts = [_text(x + 14, y + 56 + 24 * index, line, size=13) for index, line in enumerate(lines)]
+def _box(x: int, y: int, title: str, lines: Sequence[str], width: int = 290) -> list[str]:
+    frame = f'<rect x="{x}" y="{y}" width="{width}" height="152" rx="8" fill="#f4f7fa" stroke="{SOFT}"/>'
+    fitting = [_clipped(line, width - 28, 13) for line in lines]
+    texts = [_text(x + 14, y + 58 + 24 * index, line) for index, line in enumerate(fitting)]
     return [frame, _text(x + 14, y + 28, title, size=15), *texts]
+
+
+def _clipped(words: str, width: float, size: int) -> str:
+    """``words`` without its middle where it would be wider than ``width``; the picture's alt has the whole."""
+    while len(words) > 4 and sum(size * (1.0 if ord(c) > 0x2E7F else 0.58) for c in words) > width:
+        middle = len(words) // 2
+        words = f"{words[: middle - 1].rstrip('…')}…{words[middle + 1 :].lstrip('…')}"
+    return words
 
 
 def _text(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 
 from ..messages import message
-from .markup import Markup, table_html
+from .markup import Markup, escape, table_html
 from .style import AFTER, BEFORE, INK, SOFT, Picture, picture, quiet, styled
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def training_curve(
         axes.set_xlabel(message("chart.curve.step"))
     best = dict(cers).get(best_step) if best_step is not None else None
     if best is not None and best_step is not None:
-        _mark_best(cer_axes, best_step, best, last)
+        _mark_best(cer_axes, best_step, best)
         figure.alt += "\n" + message("chart.curve.best", step=best_step, cer=f"{best:.2f}")
     return figure
 
@@ -61,33 +61,35 @@ def _line(axes: Axes, points: Sequence[tuple[int, float]], colour: str, style: s
         axes.text(0.5, 0.5, message("chart.curve.waiting"), transform=axes.transAxes, ha="center", color=SOFT)
 
 
-def _mark_best(axes: Axes, step: int, cer: float, last: int) -> None:
+def _mark_best(axes: Axes, step: int, cer: float) -> None:
     axes.plot([step], [cer], "*", color=INK, markersize=16, zorder=5)
-    on_the_right = step > last / 2
     axes.annotate(
         message("chart.curve.best", step=step, cer=f"{cer:.2f}"),
         (step, cer),
-        xytext=(-12 if on_the_right else 12, 26),
-        textcoords="offset points",
-        ha="right" if on_the_right else "left",
-        arrowprops={"arrowstyle": "-", "color": SOFT},
+        xytext=(0.98, 0.92),  # the upper right: a curve that learns has left it
+        textcoords="axes fraction",
+        ha="right",
+        arrowprops={"arrowstyle": "-", "color": SOFT, "shrinkB": 8},
     )
 
 
 def guesses_table(guesses: Sequence[Guess]) -> Markup:
     """What the model makes of the same clips as training goes on: a row for each clip, a column for each evaluation."""
-    steps = sorted({guess.step for guess in guesses})
-    texts = list(dict.fromkeys(guess.text for guess in guesses))
-    said = {(guess.text, guess.step): guess.guess for guess in guesses}
+    if not guesses:
+        waiting = message("chart.guesses.waiting")
+        return Markup(f"<p>{escape(waiting)}</p>", waiting)
+    steps: dict[int, list[Guess]] = {}
+    for guess in guesses:
+        steps.setdefault(guess.step, []).append(guess)  # always the same clips in the same order
     headers = [message("chart.guesses.meant"), *(message("chart.guesses.step", step=step) for step in steps)]
-    rows = [[text, *(_said(text, said.get((text, step))) for step in steps)] for text in texts]
+    rows = [[clip[0].text, *(_said(guess) for guess in clip)] for clip in zip(*steps.values(), strict=True)]
     return table_html(headers, rows, message("chart.guesses.title"))
 
 
-def _said(text: str, guess: str | None) -> str:
-    if guess is None:
-        return ""
-    return f"✓ {guess}" if guess == text else guess or message("chart.guesses.silence")
+def _said(guess: Guess) -> str:
+    if guess.guess == guess.text:
+        return f"✓ {guess.guess}"
+    return guess.guess or message("chart.guesses.silence")
 
 
 def presets_table(presets: Mapping[str, TrainingSettings]) -> Markup:
