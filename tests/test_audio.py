@@ -1,0 +1,379 @@
+from __future__ import annotations
+
+import errno
+import io
+import struct
+import tracemalloc
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sounds import FORMATS, encoded, voice, wav
+
+from resonance_helpers import ResonanceError, audio
+from resonance_helpers.messages import LANGUAGES, message
+from resonance_helpers.settings import SAMPLE_RATE, SOUND_RULES
+
+LONGEST_S = 30.0
+CACHE: dict[str, bytes] = {}
+
+
+def file_of(suffix: str) -> bytes:
+    if suffix not in CACHE:
+        CACHE[suffix] = encoded(suffix)
+    return CACHE[suffix]
+
+
+def refused(source: Path | bytes, name: str = "我想 喝水.m4a", max_seconds: float = LONGEST_S) -> ResonanceError:
+    """The error of a refused file, after checking that both languages name the file."""
+    with pytest.raises(ResonanceError) as caught:
+        audio.decode(source, max_seconds=max_seconds, name=name)
+    for lang in LANGUAGES:
+        assert name in message(caught.value.code, lang, **caught.value.facts)
+    return caught.value
+
+
+def likeness(one: np.ndarray, other: np.ndarray) -> float:
+    """The best correlation over shifts: codecs delay by a few milliseconds."""
+    n = min(len(one), len(other))
+    spectrum = np.fft.rfft(one[:n], 2 * n) * np.conj(np.fft.rfft(other[:n], 2 * n))
+    return float(np.fft.irfft(spectrum).max() / (np.linalg.norm(one[:n]) * np.linalg.norm(other[:n])))
+
+
+# ── Decode ───────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("suffix", [*FORMATS, "wav"])
+def test_every_format_gives_back_the_sound(suffix: str) -> None:
+    clip = audio.decode(file_of(suffix), max_seconds=LONGEST_S)
+    rate, channels = FORMATS[suffix][2:] if suffix in FORMATS else (SAMPLE_RATE, 1)
+    assert (clip.rate, clip.channels) == (rate, channels)
+    assert clip.samples.dtype == np.float32 and clip.samples.ndim == 1
+    assert clip.seconds == pytest.approx(2.0, abs=0.1) and clip.seconds == len(clip.samples) / rate
+    # AMR keeps how a voice sounds rather than its waveform
+    alike = 0.6 if suffix in ("amr", "3gp") else 0.95
+    assert likeness(audio.resample(clip.samples, rate), audio.resample(voice(), 48_000)) > alike
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 96_000, 192_000])
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+def test_wav_of_any_rate_and_width(rate: int, subtype: str) -> None:
+    sound = voice(0.5, rate)
+    clip = audio.decode(wav(sound, rate, subtype), max_seconds=1)
+    assert clip.rate == rate and len(clip.samples) == len(sound)
+    np.testing.assert_allclose(clip.samples, sound, atol=1 / 127 if subtype == "PCM_U8" else 1e-4)
+
+
+@pytest.mark.parametrize(("suffix", "bits"), [("m4a", None), ("mp3", None), ("flac", 16), ("wav", 16)])
+def test_depth_is_told_where_there_is_one(suffix: str, bits: int | None) -> None:
+    assert audio.decode(file_of(suffix), max_seconds=LONGEST_S).bits == bits
+
+
+def test_depth_of_pcm() -> None:
+    depths = {"PCM_U8": 8, "PCM_24": 24, "FLOAT": 32, "DOUBLE": 64}
+    assert {s: audio.decode(wav(voice(0.2), 48_000, s), max_seconds=1).bits for s in depths} == depths
+
+
+@pytest.mark.parametrize("channels", [2, 3, 6])
+def test_channels_are_mixed_by_their_mean(channels: int) -> None:
+    planes = np.stack([voice(0.5, 16_000, pitch=150 + 40 * c) for c in range(channels)], axis=1)
+    file = wav(planes, subtype="FLOAT")
+    np.testing.assert_allclose(audio.decode(file, max_seconds=1).samples, planes.mean(axis=1), atol=1e-6)
+    np.testing.assert_allclose(audio.decode_channels(file, max_seconds=1).samples, planes.T, atol=1e-6)
+
+
+def test_a_path_and_its_bytes_are_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "%d concat:a|b.m4a"  # a name that FFmpeg would take for a pattern or a protocol
+    path.write_bytes(file_of("m4a"))
+    from_path = audio.decode(path, max_seconds=LONGEST_S)
+    np.testing.assert_array_equal(from_path.samples, audio.decode(file_of("m4a"), max_seconds=LONGEST_S).samples)
+
+
+def test_load_is_16_khz_within_bounds() -> None:
+    samples = audio.load(wav(10.0 * voice(1.0), 48_000, "FLOAT"), LONGEST_S)
+    assert samples.dtype == np.float32 and len(samples) == SAMPLE_RATE
+    assert np.abs(samples).max() == 1.0
+
+
+# ── Refusals ─────────────────────────────────────────────────────────────────
+def test_empty_files_are_said() -> None:
+    assert refused(b"").code == "RZ-0501"
+    assert refused(wav(np.zeros(0))).code == "RZ-0501"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "今天录音".encode() * 100,
+        b"\x89PNG\r\n\x1a\n" + bytes(500),
+        b"PK\x03\x04" + bytes(500),
+        bytes(10_000),
+        b"#EXTM3U\n#EXTINF:1,\n/etc/hostname\n",  # a playlist would open other files
+        b"ffconcat version 1.0\nfile /etc/hostname\n",
+    ],
+    ids=["text", "picture", "zip", "zeros", "playlist", "concat"],
+)
+def test_what_is_not_audio_is_said(content: bytes) -> None:
+    assert refused(content).code == "RZ-0502"
+
+
+def test_video_without_sound_is_not_audio() -> None:
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as output:
+        stream = output.add_stream("mpeg4", rate=5, width=32, height=32)
+        frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    assert refused(file.getvalue()).code == "RZ-0502"
+
+
+@pytest.mark.parametrize("share", [0.6, 0.85])
+@pytest.mark.parametrize("suffix", [*FORMATS, "wav"])
+def test_a_file_that_breaks_off_is_said(suffix: str, share: float) -> None:
+    whole = file_of(suffix)
+    assert refused(whole[: int(share * len(whole))]).code == "RZ-0503"
+
+
+def test_an_mp4_with_its_table_in_front_that_breaks_off_is_said(tmp_path: Path) -> None:
+    path, source = tmp_path / "x.m4a", av.open(io.BytesIO(file_of("m4a")))
+    with av.open(path, "w", format="mp4", options={"movflags": "faststart"}) as output:
+        stream = output.add_stream_from_template(source.streams.audio[0])
+        for packet in source.demux(audio=0):
+            if packet.size:
+                packet.stream = stream
+                output.mux(packet)
+    whole = path.read_bytes()
+    assert whole.index(b"moov") < whole.index(b"mdat")
+    assert refused(whole[: int(0.6 * len(whole))]).code == "RZ-0503"
+
+
+def test_a_wav_whose_length_was_never_filled_in_is_whole() -> None:
+    file = bytearray(file_of("wav"))
+    at = file.index(b"data") + 4
+    file[at : at + 4] = struct.pack("<I", 0xFFFFFFFF)
+    assert audio.decode(bytes(file), max_seconds=LONGEST_S).seconds == pytest.approx(2.0, abs=0.01)
+
+
+def test_bytes_behind_the_sound_do_not_make_it_incomplete() -> None:
+    tag = b"TAG" + "我的录音".encode("gbk").ljust(125, b"\0")
+    assert audio.decode(file_of("mp3") + tag, max_seconds=LONGEST_S).seconds == pytest.approx(2.0, abs=0.1)
+
+
+def test_tags_in_gbk_do_not_stop_the_sound() -> None:
+    title = b"\0" + "我想喝水".encode("gbk")
+    frame = b"TIT2" + struct.pack(">I", len(title)) + b"\0\0" + title
+    head = b"ID3\x03\0\0" + bytes([0, 0, len(frame) >> 7, len(frame) & 127]) + frame
+    assert audio.decode(head + file_of("mp3"), max_seconds=LONGEST_S).seconds == pytest.approx(2.0, abs=0.1)
+
+
+def test_too_long_stops_while_decoding() -> None:
+    half_an_hour = io.BytesIO()
+    soundfile.write(half_an_hour, np.zeros(1_800 * 16_000, np.int16), 16_000, format="FLAC")
+    assert len(half_an_hour.getvalue()) < 200_000
+    tracemalloc.start()
+    error = refused(half_an_hour.getvalue(), max_seconds=30)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert error.code == "RZ-0504" and error.facts["limit"] == 30
+    assert peak < 10_000_000  # 30 s in float32 are 2 MB; the whole file would be 115 MB
+
+
+def test_exactly_as_long_as_allowed_is_allowed() -> None:
+    assert audio.decode(wav(voice(2.0, 16_000)), max_seconds=2.0).seconds == 2.0
+    assert refused(wav(voice(2.001, 16_000)), max_seconds=2.0).code == "RZ-0504"
+
+
+@pytest.mark.parametrize("rate", [1, 100, 1_000_000, 4_000_000_000])
+def test_a_rate_that_no_recorder_writes_is_said(rate: int) -> None:
+    file = bytearray(file_of("wav"))
+    file[24:28] = struct.pack("<I", rate)
+    error = refused(bytes(file))
+    assert error.code in {"RZ-0506", "RZ-0502"}
+
+
+def test_a_forged_length_costs_no_memory() -> None:
+    file = bytearray(file_of("wav"))
+    at = file.index(b"data") + 4
+    file[at : at + 4] = struct.pack("<I", 0x70000000)
+    tracemalloc.start()
+    assert refused(bytes(file)).code == "RZ-0503"
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
+def test_samples_that_are_not_numbers_are_said() -> None:
+    sound = voice(0.5, 16_000)
+    sound[100] = np.nan
+    assert refused(wav(sound, subtype="FLOAT")).code == "RZ-0502"
+
+
+def test_a_missing_file_and_a_folder_are_said(tmp_path: Path) -> None:
+    assert refused(tmp_path / "没有.wav").code == "RZ-0505"
+    assert refused(tmp_path).code == "RZ-0505"
+
+
+def test_a_file_that_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.wav"
+    path.write_bytes(file_of("wav"))
+
+    def deny(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", deny)
+    with pytest.raises(ResonanceError, match=r"RZ-0508.*x\.wav.*Permission denied"):
+        audio.decode(path, max_seconds=1)
+
+
+def test_bytes_without_a_name_are_called_the_upload() -> None:
+    with pytest.raises(ResonanceError) as caught:
+        audio.decode(b"", max_seconds=1)
+    assert caught.value.facts["name"] == message("audio.bytes")
+
+
+@pytest.mark.parametrize("suffix", [*FORMATS, "wav"])
+def test_damaged_bytes_give_a_result_or_a_sentence(suffix: str) -> None:
+    random = np.random.default_rng(3)
+    whole = file_of(suffix)
+    for _ in range(15):
+        damaged = bytearray(whole)
+        for at in random.integers(0, len(damaged), 12):
+            damaged[at] ^= 1 << random.integers(8)
+        try:
+            clip = audio.decode(bytes(damaged), max_seconds=LONGEST_S)
+            assert np.isfinite(clip.samples).all() and clip.seconds <= LONGEST_S
+        except ResonanceError as error:
+            assert error.code.startswith("RZ-05")
+
+
+# ── Our own WAV ──────────────────────────────────────────────────────────────
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(-32768, 32767), min_size=1, max_size=400))
+def test_what_is_written_is_read_back_to_the_bit(tmp_path_factory: pytest.TempPathFactory, values: list[int]) -> None:
+    path = tmp_path_factory.mktemp("wav") / "x.wav"
+    samples = np.array(values, np.float32) / 32768
+    audio.write_wav(path, samples)
+    np.testing.assert_array_equal(audio.read_wav(path), samples)
+    assert audio.is_our_format(path)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=50))
+def test_loud_is_clipped_and_never_wraps(values: list[float]) -> None:
+    samples = np.array(values, np.float32)
+    pcm = audio.to_pcm16(samples)
+    assert (np.sign(pcm) * np.sign(samples) >= 0).all()
+    assert (np.abs(pcm / 32768 - np.clip(samples, -1, 1)) <= 1.01 / 32768).all()
+
+
+def test_another_wav_is_not_ours(tmp_path: Path) -> None:
+    for name, content in {
+        "44100.wav": wav(voice(0.2, 44_100), 44_100),
+        "stereo.wav": wav(np.zeros((100, 2))),
+        "deep.wav": wav(voice(0.2, 16_000), subtype="PCM_24"),
+        "not.wav": b"not a wav",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ResonanceError, match=f"RZ-0507.*{name}"):
+            audio.read_wav(tmp_path / name)
+    with pytest.raises(ResonanceError, match="RZ-0505"):
+        audio.read_wav(tmp_path / "none.wav")
+
+
+def test_a_full_disk_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.wav"
+    audio.write_wav(path, voice(0.2, 16_000))
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ResonanceError) as caught:
+        audio.write_wav(path, voice(0.4, 16_000))
+    assert caught.value.code == "RZ-0004"
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 44_100, 48_000, 96_000])
+def test_resampling_keeps_length_level_and_pitch(rate: int) -> None:
+    time = np.arange(rate) / rate
+    tone = (0.5 * np.sin(2 * np.pi * 1_000 * time)).astype(np.float32)
+    out = audio.resample(tone, rate)
+    assert abs(len(out) - SAMPLE_RATE) <= 1
+    middle = out[2_000:14_000]
+    expected = 0.5 * np.sin(2 * np.pi * 1_000 * np.arange(2_000, 14_000) / SAMPLE_RATE)
+    np.testing.assert_allclose(middle, expected, atol=2e-3)
+
+
+def test_resampling_removes_what_16_khz_cannot_hold() -> None:
+    tone = np.sin(2 * np.pi * 12_000 * np.arange(48_000) / 48_000).astype(np.float32)
+    assert np.abs(audio.resample(tone, 48_000)[1_000:-1_000]).max() < 1e-3
+
+
+# ── Measure and judge ────────────────────────────────────────────────────────
+def test_levels_of_a_known_tone() -> None:
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(SAMPLE_RATE) / SAMPLE_RATE).astype(np.float32)
+    quality = audio.measure(tone)
+    assert quality.peak_dbfs == pytest.approx(-6.02, abs=0.01)
+    assert quality.rms_dbfs == pytest.approx(-9.03, abs=0.01)
+    assert quality.seconds == 1.0 and quality.clipped == 0.0
+
+
+def test_speech_seconds_do_not_depend_on_level_or_rate() -> None:
+    for rate in (8_000, 16_000, 48_000):
+        for level in (0.05, 0.8):
+            assert audio.measure(voice(3.0, rate, level=level), rate).speech_s == pytest.approx(1.4, abs=0.2)
+
+
+def test_ten_decibels_more_noise_are_ten_less_in_the_estimate() -> None:
+    def snr(noise_db: float) -> float:
+        noise = np.random.default_rng(1).normal(0, 10 ** (noise_db / 20), 3 * SAMPLE_RATE).astype(np.float32)
+        return audio.measure(voice(3.0, SAMPLE_RATE) + noise).snr_db
+
+    assert snr(-60) - snr(-50) == pytest.approx(10, abs=1)
+    assert snr(-50) - snr(-40) == pytest.approx(10, abs=1)
+
+
+@pytest.mark.parametrize("n", [0, 1, 10, 399, 401])
+def test_very_short_clips_can_be_measured(n: int) -> None:
+    quality = audio.measure(np.full(n, 0.1, np.float32))
+    assert all(np.isfinite(value) for value in vars(quality).values()) and quality.seconds == n / SAMPLE_RATE
+
+
+@pytest.mark.parametrize(
+    ("samples", "level", "codes"),
+    [
+        (voice(3.0, SAMPLE_RATE), "ok", ()),
+        (np.zeros(3 * SAMPLE_RATE, np.float32), "unusable", ("RZ-0510",)),
+        (voice(3.0, SAMPLE_RATE, level=0.01), "again", ("RZ-0511",)),
+        (np.clip(voice(3.0, SAMPLE_RATE, level=6.0), -1, 1), "again", ("RZ-0512",)),
+        (voice(7.0, SAMPLE_RATE), "again", ("RZ-0513",)),
+        (np.pad(voice(0.5, SAMPLE_RATE), (0, 4 * SAMPLE_RATE)), "listen", ("RZ-0514",)),
+    ],
+    ids=["ok", "silent", "quiet", "clipped", "long", "mostly silence"],
+)
+def test_verdicts(samples: np.ndarray, level: str, codes: tuple[str, ...]) -> None:
+    quality = audio.measure(samples)
+    assert audio.judge(quality, window_s=6.0) == (level, codes)
+    for code in codes:
+        assert "x.wav" in audio.explain(code, quality, 6.0, "x.wav")
+
+
+def test_the_words_are_about_the_recording() -> None:
+    for code in ("RZ-0510", "RZ-0511", "RZ-0512", "RZ-0513", "RZ-0514"):
+        quality = audio.measure(voice(1.0, SAMPLE_RATE))
+        for lang in LANGUAGES:
+            sentence = message(code, lang, name="x.wav", window_s=6.0, **vars(quality))
+            assert not any(word in sentence.lower() for word in ("bad", "worst", "poor", "差", "不好", "不合格"))
+
+
+def test_rules_are_in_order() -> None:
+    assert SOUND_RULES.silent_dbfs < SOUND_RULES.quiet_dbfs < 0
+
+
+def test_soundfile_agrees_with_what_we_wrote(tmp_path: Path) -> None:
+    audio.write_wav(tmp_path / "x.wav", voice(0.5, SAMPLE_RATE))
+    info = soundfile.info(tmp_path / "x.wav")
+    assert (info.samplerate, info.channels, info.subtype, info.frames) == (SAMPLE_RATE, 1, "PCM_16", SAMPLE_RATE // 2)

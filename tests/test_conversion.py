@@ -1,0 +1,360 @@
+from __future__ import annotations
+
+import errno
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from sounds import FORMATS, encoded, put, snapshot, voice, wav
+
+from resonance_helpers import ResonanceError, Workspace, audio, conversion
+from resonance_helpers.labels import read_labels
+from resonance_helpers.messages import LANGUAGES, message
+from resonance_helpers.settings import SAMPLE_RATE
+from resonance_helpers.utterances import load_utterances, read_index
+from resonance_helpers.workspace import SAMPLE_DIR
+
+IMPAIRED = Path(__file__).resolve().parents[2] / "shared" / "speech" / "impaired_speaker"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    (tmp_path / "data").mkdir()
+    return Workspace(tmp_path / "data", tmp_path / "output", "p1")
+
+
+def wavs_of(workspace: Workspace) -> dict[str, str | None]:
+    """What ``convert`` makes: label → WAV."""
+    return {row.audio: row.wav for row in conversion.convert(workspace).rows}
+
+
+def ten_wavs(folder: str = "audio_raw") -> dict[str, bytes]:
+    return {f"{folder}/{n:03d}.wav": wav(voice(1.0, SAMPLE_RATE, pitch=150 + n)) for n in range(10)}
+
+
+# ── Formats and layouts ──────────────────────────────────────────────────────
+def test_every_format_becomes_our_wav_and_originals_stay(workspace: Workspace) -> None:
+    files = {f"audio_raw/{suffix}_录音.{suffix}": encoded(suffix) for suffix in [*FORMATS, "wav"]}
+    put(workspace.data_dir, files, list(files))
+    seen: list[tuple[int, int]] = []
+    result = conversion.convert(workspace, on_progress=lambda done, total: seen.append((done, total)))
+    assert result.converted == len(files) == len(seen) and seen[-1] == (len(files), len(files))
+    assert result.seconds_total == pytest.approx(2.0 * len(files), abs=0.1 * len(files)) and not result.left_out
+    for row in result.rows:
+        path = workspace.data_dir / str(row.wav)
+        assert audio.is_our_format(path) and row.level == "ok" and row.quality is not None
+        assert len(audio.read_wav(path)) / SAMPLE_RATE == pytest.approx(row.quality.seconds)
+    assert {name: (workspace.data_dir / name).read_bytes() for name in files} == files
+    assert len(load_utterances(workspace)) == len(files)
+
+
+def test_the_guides_folder_is_used_as_it_is(workspace: Workspace) -> None:
+    files = ten_wavs("audio")
+    put(workspace.data_dir, files, list(files))
+    result = conversion.convert(workspace)
+    assert result.as_is == 10 and wavs_of(workspace) == {name: name for name in files}
+    assert set(snapshot(workspace.data_dir)) == {*files, "labels.json", "audio/conversion.json"}
+    assert all(entry.source == entry.wav for entry in read_index(workspace).values())
+
+
+def test_a_wav_of_another_rate_in_audio_gets_a_second_file(workspace: Workspace) -> None:
+    original = wav(voice(1.0, 44_100), 44_100)
+    put(workspace.data_dir, {"audio/001_我想喝水.wav": original}, ["audio/001_我想喝水.wav"])
+    assert wavs_of(workspace) == {"audio/001_我想喝水.wav": "audio/001_我想喝水_16k.wav"}
+    assert (workspace.audio / "001_我想喝水.wav").read_bytes() == original
+    assert conversion.convert(workspace).unchanged == 1
+
+
+def test_labels_in_audio_with_recordings_in_audio_raw(workspace: Workspace) -> None:
+    put(workspace.data_dir, {"audio_raw/x.m4a": encoded("m4a")}, ["audio/x.wav"])
+    first = conversion.convert(workspace)
+    assert (first.rows[0].source, first.rows[0].wav) == ("audio_raw/x.m4a", "audio/x.wav")
+    assert conversion.convert(workspace).unchanged == 1  # audio/x.wav is there now, and still known as ours
+
+
+def test_names_with_spaces_are_repaired_in_our_copy(workspace: Workspace) -> None:
+    put(workspace.data_dir, {"audio_raw/001 我想　喝水.mp3": encoded("mp3")}, ["audio_raw/001 我想　喝水.mp3"])
+    assert wavs_of(workspace) == {"audio_raw/001 我想　喝水.mp3": "audio/001_我想_喝水.wav"}
+    assert (workspace.audio_raw / "001 我想　喝水.mp3").exists()
+
+
+def test_the_same_stem_gets_different_names(workspace: Workspace) -> None:
+    files = {
+        "audio_raw/x.m4a": encoded("m4a", voice(1.0)),
+        "audio_raw/x.mp3": encoded("mp3", voice(1.2)),
+        "audio_raw/x.wav": wav(voice(1.4, SAMPLE_RATE)),
+        "audio_raw/day2/x.m4a": encoded("m4a", voice(1.6)),
+        "audio_raw/X.flac": encoded("flac", voice(1.8)),
+    }
+    put(workspace.data_dir, files, list(files))
+    names = wavs_of(workspace)
+    assert list(names.values()) == [
+        "audio/x.wav",
+        "audio/x_mp3.wav",
+        "audio/x_16k.wav",
+        "audio/x_m4a.wav",
+        "audio/X_flac.wav",
+    ]
+    seconds = [len(audio.read_wav(workspace.data_dir / str(name))) / SAMPLE_RATE for name in names.values()]
+    assert seconds == pytest.approx([1.0, 1.2, 1.4, 1.6, 1.8], abs=0.1)
+    put(workspace.data_dir, {}, list(reversed(files)))
+    assert wavs_of(workspace) == names  # names do not depend on the order of a later run
+
+
+def test_loud_sound_is_clipped_and_not_wrapped(workspace: Workspace) -> None:
+    sound = 4.0 * voice(1.0, 44_100)
+    put(workspace.data_dir, {"audio_raw/loud.wav": wav(sound, 44_100, "FLOAT")}, ["audio_raw/loud.wav"])
+    result = conversion.convert(workspace)
+    written = audio.read_wav(workspace.audio / "loud.wav")
+    expected = np.clip(audio.resample(sound, 44_100), -1, 32767 / 32768)
+    np.testing.assert_allclose(written, expected, atol=1 / 32768)
+    assert result.rows[0].codes == ("RZ-0512",) and result.rows[0].level == "again"
+
+
+# ── Again ────────────────────────────────────────────────────────────────────
+def test_a_second_run_writes_nothing(workspace: Workspace) -> None:
+    files = ten_wavs() | {"audio_raw/b.m4a": encoded("m4a")}
+    put(workspace.data_dir, files, list(files))
+    conversion.convert(workspace)
+    before = {path: path.stat().st_mtime_ns for path in workspace.data_dir.rglob("*")}
+    again = conversion.convert(workspace)
+    assert (again.converted, again.unchanged) == (0, 11)
+    assert {path: path.stat().st_mtime_ns for path in workspace.data_dir.rglob("*")} == before
+
+
+def test_only_what_changed_is_converted_again(workspace: Workspace) -> None:
+    files = ten_wavs()
+    put(workspace.data_dir, files, list(files))
+    conversion.convert(workspace)
+    put(workspace.data_dir, {"audio_raw/004.wav": wav(voice(1.5, SAMPLE_RATE))})
+    (workspace.audio / "007.wav").unlink()
+    again = conversion.convert(workspace)
+    assert [row.audio for row in again.rows if row.status == "converted"] == ["audio_raw/004.wav", "audio_raw/007.wav"]
+    assert len(audio.read_wav(workspace.audio / "004.wav")) == 1.5 * SAMPLE_RATE
+    assert len(load_utterances(workspace)) == 10
+
+
+def test_a_recording_without_a_label_any_more_keeps_its_wav(workspace: Workspace) -> None:
+    files = ten_wavs()
+    put(workspace.data_dir, files, list(files))
+    conversion.convert(workspace)
+    put(workspace.data_dir, {}, list(files)[1:])
+    conversion.convert(workspace)
+    assert (workspace.audio / "000.wav").exists() and "audio_raw/000.wav" in read_index(workspace)
+
+
+def test_a_run_that_was_killed_before_the_index_leaves_no_litter(workspace: Workspace) -> None:
+    files = ten_wavs() | {"audio_raw/b.m4a": encoded("m4a")}
+    put(workspace.data_dir, files, list(files))
+    conversion.convert(workspace)
+    whole = snapshot(workspace.data_dir)
+    workspace.conversion_index.unlink()
+    conversion.convert(workspace)
+    assert snapshot(workspace.data_dir) == whole
+
+
+# ── What is not ours is not overwritten ──────────────────────────────────────
+def test_a_wav_that_we_did_not_write_stays(workspace: Workspace) -> None:
+    theirs = wav(voice(3.0, SAMPLE_RATE))
+    put(workspace.data_dir, {"audio_raw/x.m4a": encoded("m4a"), "audio/x.wav": theirs}, ["audio_raw/x.m4a"])
+    assert wavs_of(workspace) == {"audio_raw/x.m4a": "audio/x_m4a.wav"}
+    assert (workspace.audio / "x.wav").read_bytes() == theirs
+
+
+def test_our_wav_that_somebody_changed_stays_and_is_said(workspace: Workspace) -> None:
+    put(workspace.data_dir, {"audio_raw/x.m4a": encoded("m4a")}, ["audio_raw/x.m4a"])
+    conversion.convert(workspace)
+    edited = wav(voice(0.8, SAMPLE_RATE))
+    put(workspace.data_dir, {"audio/x.wav": edited})
+    again = conversion.convert(workspace)
+    assert (workspace.audio / "x.wav").read_bytes() == edited and again.rows[0].wav == "audio/x_m4a.wav"
+    assert len(again.notes) == 1 and "audio/x.wav" in again.notes[0] and "audio/x_m4a.wav" in again.notes[0]
+    assert conversion.convert(workspace).notes == ()
+
+
+def test_a_wav_used_in_place_and_then_replaced_is_not_overwritten(workspace: Workspace) -> None:
+    put(workspace.data_dir, {"audio/x.wav": wav(voice(1.0, SAMPLE_RATE))}, ["audio/x.wav"])
+    conversion.convert(workspace)
+    replaced = wav(voice(1.0, 48_000), 48_000)
+    put(workspace.data_dir, {"audio/x.wav": replaced})
+    assert wavs_of(workspace) == {"audio/x.wav": "audio/x_16k.wav"}
+    assert (workspace.audio / "x.wav").read_bytes() == replaced
+
+
+# ── What goes wrong ──────────────────────────────────────────────────────────
+def test_broken_recordings_are_named_and_the_rest_goes_on(workspace: Workspace) -> None:
+    whole = encoded("m4a")
+    bad = {
+        "audio_raw/empty.mp3": (b"", "RZ-0501"),
+        "audio_raw/text.mp3": ("不是录音".encode() * 50, "RZ-0502"),
+        "audio_raw/cut.m4a": (whole[: len(whole) // 2], "RZ-0503"),
+        "audio_raw/long.wav": (wav(voice(31.0, SAMPLE_RATE)), "RZ-0504"),
+        "audio_raw/silent.wav": (wav(np.zeros(SAMPLE_RATE)), "RZ-0510"),
+    }
+    files = ten_wavs() | {name: content for name, (content, _) in bad.items()}
+    put(workspace.data_dir, files, [*files, "audio_raw/missing.wav"])
+    for _ in range(2):  # the second run says the same
+        result = conversion.convert(workspace)
+        assert {row.audio: row.codes[0] for row in result.left_out} == {
+            **{name: code for name, (_, code) in bad.items()},
+            "audio_raw/missing.wav": "RZ-0420",
+        }
+        assert all(Path(row.audio).name in row.reasons[0] and row.level == "unusable" for row in result.left_out)
+    assert {entry.source: entry.problem for entry in read_index(workspace).values() if entry.problem} == {
+        name: code for name, (_, code) in bad.items()
+    }
+    assert {name: (workspace.data_dir / name).read_bytes() for name in files} == files
+    assert len(load_utterances(workspace)) == 10
+
+
+def test_a_mended_recording_is_used_again(workspace: Workspace) -> None:
+    files = ten_wavs()
+    put(workspace.data_dir, files | {"audio_raw/003.wav": b""}, list(files))
+    assert len(conversion.convert(workspace).left_out) == 1
+    put(workspace.data_dir, files)
+    assert conversion.convert(workspace).converted == 1 and len(load_utterances(workspace)) == 10
+
+
+def test_a_recording_that_breaks_later_does_not_lose_its_wav(workspace: Workspace) -> None:
+    files = ten_wavs()
+    put(workspace.data_dir, files, list(files))
+    conversion.convert(workspace)
+    good = (workspace.audio / "003.wav").read_bytes()
+    put(workspace.data_dir, {"audio_raw/003.wav": b""})
+    assert [row.codes for row in conversion.convert(workspace).left_out] == [("RZ-0501",)]
+    assert (workspace.audio / "003.wav").read_bytes() == good
+    put(workspace.data_dir, files)
+    assert conversion.convert(workspace).rows[3].wav == "audio/003.wav"
+
+
+def test_a_file_that_may_not_be_read_is_left_out(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = ten_wavs()
+    put(workspace.data_dir, files, list(files))
+    real = Path.open
+
+    def deny(path: Path, *args: object, **kwargs: object) -> object:
+        if path.name == "005.wav":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", deny)
+    result = conversion.convert(workspace)
+    assert result.converted == 9 and [row.codes for row in result.left_out] == [("RZ-0508",)]
+
+
+def test_a_full_disk_in_the_middle(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = ten_wavs()
+    put(workspace.data_dir, files, list(files))
+    real, written = Path.write_bytes, []
+
+    def full_after_four(path: Path, data: bytes) -> int:
+        if len(written) == 4:
+            real(path, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+        return real(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full_after_four)
+        with pytest.raises(ResonanceError) as caught:
+            conversion.convert(workspace)
+    assert caught.value.code == "RZ-0004"
+    assert all("004.wav" in message("RZ-0004", lang, **caught.value.facts) for lang in LANGUAGES)
+    assert {name: (workspace.data_dir / name).read_bytes() for name in files} == files
+    made = {path.name for path in workspace.audio.iterdir()}
+    assert made == {
+        "000.wav",
+        "001.wav",
+        "002.wav",
+        "003.wav",
+        "conversion.json",
+    }  # whole files, and nothing half-written
+    assert len(read_index(workspace)) == 4
+    again = conversion.convert(workspace)
+    assert (again.unchanged, again.converted) == (4, 6)
+
+
+def test_a_full_disk_while_the_index_is_written(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = ten_wavs()
+    put(workspace.data_dir, files, list(files)[:9])
+    conversion.convert(workspace)
+    index = workspace.conversion_index.read_bytes()
+    put(workspace.data_dir, {}, list(files))
+
+    def full(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(ResonanceError, match="RZ-0004"):
+            conversion.convert(workspace)
+    assert workspace.conversion_index.read_bytes() == index
+    conversion.convert(workspace)
+    assert len(load_utterances(workspace)) == 10 and len(list(workspace.audio.glob("*.wav"))) == 10
+
+
+# ── The same clip at three rates ─────────────────────────────────────────────
+def test_three_versions_of_one_clip(workspace: Workspace) -> None:
+    stereo = np.stack([voice(1.0), 0.5 * voice(1.0, pitch=300)], axis=1)
+    put(workspace.data_dir, {"audio_raw/我想 喝水.wav": wav(stereo, 48_000, "PCM_24")})
+    path = workspace.audio_raw / "我想 喝水.wav"
+    comparison = conversion.compare_rates(path)
+    facts = [(v.key, v.rate, v.channels, v.bits, v.wav_bytes) for v in comparison.versions]
+    assert facts == [
+        ("own", 48_000, 2, 24, 288_044),
+        ("whisper", 16_000, 1, 16, 32_044),
+        ("telephone", 8_000, 1, 16, 16_044),
+    ]
+    assert (comparison.codec, comparison.file_bytes) == ("pcm_s24le", path.stat().st_size)
+    assert all(v.samples.shape == (v.channels, v.rate) for v in comparison.versions)
+    assert [(samples.ndim, rate) for _, samples, rate in comparison.pictured] == [(1, 48_000), (1, 16_000), (1, 8_000)]
+    assert len({name for name, _, _ in comparison.pictured}) == 3
+
+
+def test_the_versions_can_be_listened_to(workspace: Workspace) -> None:
+    put(workspace.data_dir, {"audio_raw/我想 喝水.m4a": encoded("m4a")})
+    before = snapshot(workspace.data_dir)
+    comparison = conversion.compare_rates(workspace.audio_raw / "我想 喝水.m4a")
+    assert comparison.versions[0].bits is None
+    paths = conversion.write_versions(comparison, workspace.output_dir / "listen")
+    infos = [soundfile.info(path) for path in paths]
+    assert [(info.samplerate, info.channels) for info in infos] == [(44_100, 2), (16_000, 1), (8_000, 1)]
+    assert all(" " not in path.name for path in paths) and snapshot(workspace.data_dir) == before
+
+
+# ── Real folders ─────────────────────────────────────────────────────────────
+def converted_copy(source: Path, workspace: Workspace) -> conversion.ConversionResult:
+    """Convert a copy of ``source`` and check every WAV; a second run must be fast and write nothing."""
+    shutil.copytree(source / "audio_raw", workspace.audio_raw)
+    shutil.copy(source / "labels.json", workspace.labels)
+    workspace.audio_raw.chmod(0o755)
+    result = conversion.convert(workspace)
+    assert not result.left_out and result.converted == len(read_labels(workspace.labels))
+    assert len({row.wav for row in result.rows}) == len(result.rows)
+    assert all(
+        " " not in str(row.wav) and audio.is_our_format(workspace.data_dir / str(row.wav)) for row in result.rows
+    )
+    started = time.monotonic()
+    assert conversion.convert(workspace).unchanged == len(result.rows)
+    assert time.monotonic() - started < 0.5 * max(1, len(result.rows) / 120) * 4  # 0.5 s for 120; busy machines get 4 ×
+    return result
+
+
+def test_the_whole_sample_converts(workspace: Workspace) -> None:
+    result = converted_copy(SAMPLE_DIR, workspace)
+    assert len(result.rows) == 120
+    assert {Path(str(row.source)).suffix for row in result.rows} >= {".m4a", ".mp3", ".wav", ".flac"}
+    assert any(" " in str(row.source) for row in result.rows)
+    assert len(load_utterances(workspace)) == 120
+
+
+@pytest.mark.real
+def test_a_real_voice_converts(workspace: Workspace) -> None:
+    if not IMPAIRED.is_dir():
+        pytest.skip("../shared/speech/impaired_speaker is not here")
+    result = converted_copy(IMPAIRED, workspace)
+    assert len(result.rows) == 240 and 780 < result.seconds_total < 810
+    assert all(row.level == "ok" for row in result.rows)
