@@ -46,7 +46,8 @@ function Install-Resonance {
     Write-Host "正在安装（第一次需要几分钟）…… / Installing (minutes the first time) ..."
     Invoke-Checked $VenvPython -m pip install --quiet --upgrade pip
     if ($env:TORCH) {
-        Invoke-Checked $VenvPython -m pip install --quiet -c constraints.txt torch --index-url "https://download.pytorch.org/whl/$env:TORCH"
+        $version = (Select-String -Path constraints.txt -Pattern "^torch==(.+)$").Matches[0].Groups[1].Value
+        Invoke-Checked $VenvPython -m pip install --quiet -c constraints.txt "torch==$version+$env:TORCH" --index-url "https://download.pytorch.org/whl/$env:TORCH"
     }
     Invoke-Checked $VenvPython -m pip install --quiet -c constraints.txt -e ".[serve,test]"
     Set-Content $stampFile $stamp

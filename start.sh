@@ -57,7 +57,7 @@ setup() {
         constraints="$VENV/constraints.txt"
         { grep -v '^torch==' constraints.txt && echo "torch==$kept_torch"; } >"$constraints"
     elif [ -n "${TORCH:-}" ]; then
-        "$VENV/bin/python" -m pip install --quiet -c constraints.txt torch --index-url "https://download.pytorch.org/whl/$TORCH"
+        "$VENV/bin/python" -m pip install --quiet -c constraints.txt "torch==$(sed -n "s/^torch==//p" constraints.txt)+$TORCH" --index-url "https://download.pytorch.org/whl/$TORCH"
     fi
     "$VENV/bin/python" -m pip install --quiet -c "$constraints" -e ".[serve,test]"
     echo "$stamp" >"$VENV/.resonance-setup"

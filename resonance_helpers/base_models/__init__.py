@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..messages import ResonanceError
+from ..messages import ResonanceError, message
 from ..settings import DEFAULT_BASE_MODEL, PRACTICE_MODEL
 from ..workspace import PRACTICE_MODEL_DIR, Workspace
 from .sources import Source, default_sources, fetch_from_any
@@ -72,7 +72,7 @@ def resolve(
 def _from_folder(folder: Path) -> BaseModel:
     missing = missing_files(folder)
     if missing:
-        raise ResonanceError("RZ-0651", path=folder, missing="、".join(missing))
+        raise ResonanceError("RZ-0651", path=folder, missing=message("list.comma").join(missing))
     if folder == PRACTICE_MODEL_DIR.resolve():
         return BaseModel(PRACTICE_MODEL, _identity(folder)[1], folder, is_practice=True)
     return BaseModel(*_identity(folder), folder, is_practice=False)

@@ -101,7 +101,7 @@ def _fetch(source: Source, name: str, target: Path, on_message: Callable[[str], 
     revision, offered = listing(source, theirs)
     names = choose_files(file.name for file in offered)
     if missing := missing_names({*names}):
-        raise Refused(message("base_model.reason.no_weights", missing="、".join(missing)))
+        raise Refused(message("base_model.reason.no_weights", missing=message("list.comma").join(missing)))
     files = [file for file in offered if file.name in names]
     size = sum(file.size for file in files)
     on_message(message("base_model.size", size=megabytes(size), path=target))
@@ -111,7 +111,7 @@ def _fetch(source: Source, name: str, target: Path, on_message: Callable[[str], 
         for file in files:
             verify(folder / file.name, file)
         if missing := missing_files(folder):  # an index that names shards which the source does not offer
-            raise Refused(message("base_model.reason.no_weights", missing="、".join(missing)))
+            raise Refused(message("base_model.reason.no_weights", missing=message("list.comma").join(missing)))
         for kept_by_client in [path for path in folder.iterdir() if path.name not in names]:
             shutil.rmtree(kept_by_client, ignore_errors=True)
         hashes = {file.name: {"size": file.size, "sha256": file.sha256} for file in files}
