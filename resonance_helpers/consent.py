@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date as Date
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ class Consent:
     given_by: str  # who signed: the person or the guardian
     relationship: str  # of given_by to the person, such as 本人 or 母亲
     assent: bool  # the person's own yes, in whatever way they can say it
-    purposes: tuple[str, ...]
+    purposes: tuple[str, ...]  # of PURPOSES; others are kept and grant nothing that we ask for
     processor: str  # who handles the data, on whose computer
     date: str  # of consent, ISO 8601
 
@@ -55,7 +54,7 @@ def read_consent(path: Path) -> Consent:
         raise ResonanceError("RZ-0412", path=path, line=1, column=1)
     _check(fields, path)
     known = {key: fields[key] for key in _RULES}
-    return Consent(**{**known, "purposes": tuple(known["purposes"])})
+    return Consent(**{**known, "version": VERSION, "purposes": tuple(known["purposes"])})
 
 
 def write_consent(path: Path, consent: Consent) -> None:
@@ -74,14 +73,18 @@ def require_consent(workspace: Workspace, purpose: str = "training") -> Consent 
     if not consent.assent:
         raise ResonanceError("RZ-0415", path=workspace.consent)
     if purpose not in consent.purposes:
-        granted = [message(f"consent.purpose.{each}") for each in consent.purposes] or [message("consent.none")]
+        granted = [_in_words(each) for each in consent.purposes] or [message("consent.none")]
         raise ResonanceError(
             "RZ-0414",
             path=workspace.consent,
-            purpose=message(f"consent.purpose.{purpose}"),
+            purpose=_in_words(purpose),
             granted=" · ".join(granted),
         )
     return consent
+
+
+def _in_words(purpose: str) -> str:
+    return message(f"consent.purpose.{purpose}") if purpose in PURPOSES else purpose
 
 
 # ── What each field must be ──────────────────────────────────────────────────
@@ -89,26 +92,27 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _is_past_date(value: Any) -> bool:
-    try:  # a form filled in at breakfast in China is dated tomorrow for a server on UTC
-        return Date.fromisoformat(value) <= Date.today() + timedelta(days=1)
+def _is_date(value: Any) -> bool:
+    # Not compared with today: the clock of a rented server may be wrong, and a consent is none the worse for it.
+    try:
+        return bool(Date.fromisoformat(value))
     except (TypeError, ValueError):
         return False
 
 
 def _are_purposes(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(each in PURPOSES for each in value)
+    return isinstance(value, list | tuple) and all(_is_text(each) for each in value)
 
 
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "version": (lambda value: value == VERSION, "version"),
+    "version": (lambda value: str(value) == VERSION, "version"),  # a form written by hand may say 1
     "person": (_is_text, "text"),
     "given_by": (_is_text, "text"),
     "relationship": (_is_text, "text"),
     "assent": (lambda value: isinstance(value, bool), "boolean"),
     "purposes": (_are_purposes, "purposes"),
     "processor": (_is_text, "text"),
-    "date": (_is_past_date, "date"),
+    "date": (_is_date, "date"),
 }
 
 
