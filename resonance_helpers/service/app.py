@@ -64,13 +64,12 @@ def create_app(
     app = FastAPI(
         title="Resonance",
         version=__version__,
-        max_body_size=settings.max_body_bytes,  # counted as the bytes come in, whatever Content-Length says
         form_limits={"max_files": 1, "max_fields": 8},
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
         lifespan=_closing(engine),
     )
-    app.add_middleware(Guard, key=Key(token))
+    app.add_middleware(Guard, key=Key(token), max_body_bytes=settings.max_body_bytes)
     _say_problems(app, settings)
     MultiPartParser.spool_max_size = sys.maxsize  # by default an upload over 1 MB is written to disk
 

@@ -1,7 +1,8 @@
-"""The outermost layer: no key, no reading. Also the only place that writes a line for each request.
+"""The outermost layer: no key, no reading; and never more than the limit, whatever the headers say.
 
-FastAPI parses a body before any dependency runs, so the key is checked here, on plain ASGI. Lines in the log hold the
-route's pattern, the status and the time: no address, no patient, no words.
+FastAPI parses a body before any dependency runs, so key and size are checked here, on plain ASGI, while the bytes come
+in. Also the only place that writes a line for each request: the route's pattern, the status and the time, but no
+address, no patient, no words.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 import time
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..messages import ResonanceError
@@ -42,17 +44,21 @@ class Key:
 
 
 class Guard:
-    """ASGI middleware: the key for every path but ``OPEN_PATHS``, a log line, and a calm answer when all else fails."""
+    """ASGI middleware: the key for every path but ``OPEN_PATHS``, at most ``max_body_bytes``, a line in the log.
 
-    def __init__(self, app: ASGIApp, key: Key) -> None:
+    What the application fails to handle becomes RZ-0909.
+    """
+
+    def __init__(self, app: ASGIApp, key: Key, max_body_bytes: int) -> None:
         self.app = app
         self.key = key
+        self.max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, exchange = time.perf_counter(), _Exchange(receive, send)
+        started, exchange = time.perf_counter(), _Exchange(receive, send, self.max_body_bytes)
         headers = Headers(scope=scope)
         try:
             if scope["path"] in OPEN_PATHS or self.key.fits(headers.get("authorization", "")):
@@ -73,15 +79,23 @@ def _digest(token: bytes) -> bytes:
 
 
 class _Exchange:
-    """One request and its response, watched: how it was answered, and whether its body has been read."""
+    """One request and its response, watched: how many bytes came, and how it was answered."""
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send, max_body_bytes: int) -> None:
         self._receive = receive
         self._send = send
+        self._bytes_left = max_body_bytes
         self._body_read = False
         self.status = 0
 
     async def receive(self) -> Message:
+        event = await self._next()
+        self._bytes_left -= len(event.get("body", b""))
+        if self._bytes_left < 0:
+            raise HTTPException(413)  # FastAPI lets its own kind pass and would turn any other into a 400
+        return event
+
+    async def _next(self) -> Message:
         event = await self._receive()
         self._body_read = not event.get("more_body", False)
         return event
@@ -97,6 +111,6 @@ class _Exchange:
         try:
             async with asyncio.timeout(LINGER_S):
                 while not self._body_read:
-                    await self.receive()
+                    await self._next()
         except TimeoutError:
             log.info("a refused upload went on for more than %.0f s", LINGER_S)

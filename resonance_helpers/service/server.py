@@ -20,12 +20,14 @@ from ..workspace import Workspace, require
 
 if TYPE_CHECKING:
     import uvicorn
+    from fastapi import FastAPI
 
     from .registry import AdapterRegistry
     from .voices import WhisperVoices
 
 TOKEN_VARIABLE = "RESONANCE_TOKEN"  # the environment, because everybody on a machine may read a command line
 NEEDED = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}  # module → package
+LAYOUTS = ("", "adapter/", "*/adapter/")  # where manifests lie below the served folder, as `registry` reads them
 GRACE_S = 10  # for requests that are being answered when the service is told to stop
 
 
@@ -58,15 +60,21 @@ def serve(
         given = token or os.environ.get(TOKEN_VARIABLE, "")
         key = given or new_key()
         app = create_app(_voices(registry, base_model, folder), registry, key)
-        config = uvicorn.Config(
-            app, log_config=None, log_level="warning", access_log=False, ws="none", timeout_graceful_shutdown=GRACE_S
-        )
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(uvicorn_config(app))
         if until:
             threading.Thread(target=_stop_after, args=(until, server), daemon=True).start()
         _introduce(registry, listening, shown_key="" if given else key)
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listening])
+
+
+def uvicorn_config(app: FastAPI) -> uvicorn.Config:
+    """How the service runs. No access log: paths may hold keys and queries anything; ``guard`` writes its own lines."""
+    import uvicorn
+
+    return uvicorn.Config(
+        app, log_config=None, log_level="warning", access_log=False, ws="none", timeout_graceful_shutdown=GRACE_S
+    )
 
 
 def require_installed() -> None:
@@ -77,11 +85,14 @@ def require_installed() -> None:
 
 
 def adapters_folder(adapters: Workspace | Path) -> Path:
-    """The folder to serve. Raises RZ-0006 for a workspace that lesson 06 has not trained yet."""
+    """The folder to serve, after a look that needs no torch. Raises RZ-0006 (not trained yet) and RZ-0921 (empty)."""
     if isinstance(adapters, Workspace):
         require(adapters.adapter, lesson=6)
-        return adapters.output_dir
-    return adapters.expanduser().resolve()
+        adapters = adapters.output_dir
+    folder = adapters.expanduser().resolve()
+    if not any(path for pattern in LAYOUTS for path in folder.glob(f"{pattern}resonance.json")):
+        raise ResonanceError("RZ-0921", path=folder)
+    return folder
 
 
 def new_key() -> str:
