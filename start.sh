@@ -6,6 +6,7 @@
 #   ./start.sh --test       set up, then run the tests (`make test`)
 # PYTHON=python3.12 chooses the interpreter, VENV=folder the environment, TORCH=cpu, cu126 or cu130 the build of PyTorch
 # (lesson 03 says which one fits; without it pip decides). A PyTorch that already works on this machine's GPU is kept.
+# shellcheck disable=SC2086  # options that may be empty are left unquoted
 set -eu
 cd "$(dirname "$0")"
 VENV=${VENV:-.venv}
@@ -34,6 +35,7 @@ working_gpu_torch() {
 wanted() { cat pyproject.toml constraints.txt && echo "$1 ${TORCH:-}"; }
 
 setup() {
+    quiet=$([ -t 1 ] || echo -qq) # a person sees what pip does, a log only its errors
     python=$(find_python)
     kept_torch=$(working_gpu_torch "$python")
     stamp=$(wanted "$kept_torch" | "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
@@ -41,7 +43,6 @@ setup() {
         return
     fi
     if [ ! -x "$VENV/bin/python" ]; then
-        # shellcheck disable=SC2086  # no option at all where there is no PyTorch to keep
         "$python" -m venv ${kept_torch:+--system-site-packages} "$VENV" || {
             rm -rf "$VENV"
             say "没能建立虚拟环境。Debian / Ubuntu 请先运行：sudo apt install python3-venv"
@@ -50,16 +51,16 @@ setup() {
         }
     fi
     say "正在安装（第一次需要几分钟）…… / Installing (minutes the first time) …"
-    "$VENV/bin/python" -m pip install --quiet --upgrade pip
+    "$VENV/bin/python" -m pip install $quiet --upgrade pip
     constraints=constraints.txt
     if [ -n "$kept_torch" ]; then
         say "保留这台机器上能用显卡的 PyTorch $kept_torch。/ Keeping this machine's working PyTorch $kept_torch."
         constraints="$VENV/constraints.txt"
         { grep -v '^torch==' constraints.txt && echo "torch==$kept_torch"; } >"$constraints"
     elif [ -n "${TORCH:-}" ]; then
-        "$VENV/bin/python" -m pip install --quiet -c constraints.txt "torch==$(sed -n "s/^torch==//p" constraints.txt)+$TORCH" --index-url "https://download.pytorch.org/whl/$TORCH"
+        "$VENV/bin/python" -m pip install $quiet -c constraints.txt "torch==$(sed -n "s/^torch==//p" constraints.txt)+$TORCH" --index-url "https://download.pytorch.org/whl/$TORCH"
     fi
-    "$VENV/bin/python" -m pip install --quiet -c "$constraints" -e ".[serve,test]"
+    "$VENV/bin/python" -m pip install $quiet -c "$constraints" -e ".[serve,test]"
     echo "$stamp" >"$VENV/.resonance-setup"
 }
 

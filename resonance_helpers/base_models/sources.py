@@ -242,13 +242,15 @@ def reason(error: BaseException) -> str:
     if "OfflineModeIsEnabled" in kinds:
         return message("base_model.reason.offline")
     if status := next((s for s in map(_status, chain) if s), None):
-        return _status_reason(status, chain)
+        return _status_reason(status)
     if kinds & {"TimeoutException", "Timeout", "TimeoutError"}:
         return message("base_model.reason.timeout")
-    if kinds & {"RemoteProtocolError", "ReadError", "IncompleteRead", "ChunkedEncodingError", "FileSizeMismatchError"}:
-        return message("base_model.reason.truncated")
+    if kinds & {"RemoteProtocolError", "ReadError", "IncompleteRead", "ChunkedEncodingError", "FileIntegrityError"}:
+        return message("base_model.reason.damaged")
     if kinds & {"ConnectError", "ConnectionError", "NetworkError", "ProxyError"}:
-        return message("base_model.reason.unreachable", detail=_detail(chain[-1]))
+        return message("base_model.reason.unreachable", detail=_detail(chain[-1]), host=_host(chain))
+    if "FileMetadataError" in kinds:
+        return message("base_model.reason.not_a_hub")
     return message("base_model.reason.other", detail=_detail(chain[0]))
 
 
@@ -270,15 +272,25 @@ def _status(error: BaseException) -> int | None:
     return getattr(response, "status_code", None) or getattr(error, "status_code", None)
 
 
-def _status_reason(status: int, chain: Sequence[BaseException]) -> str:
+def _status_reason(status: int) -> str:
     if status in (401, 403):
         return message("base_model.reason.refused", status=status)
     if status == 404:
         return message("base_model.reason.not_found")
-    if 300 <= status < 400:
-        headers: Any = next((link.response.headers for link in chain if hasattr(link, "response")), {})
-        return message("base_model.reason.redirected", target=urlsplit(headers.get("location", "")).netloc or "?")
     return message("base_model.reason.server_error", status=status)
+
+
+def _host(chain: Sequence[BaseException]) -> str:
+    """The host that was asked last: a mirror may have sent the client on to one that cannot be reached."""
+    urls = (str(getattr(_request_of(link), "url", "")) for link in chain)
+    return next((urlsplit(url).netloc for url in urls if url), "")
+
+
+def _request_of(error: BaseException) -> Any:
+    try:
+        return getattr(error, "request", None)
+    except RuntimeError:  # httpx raises it where an error knows no request
+        return None
 
 
 def _detail(error: BaseException) -> str:
