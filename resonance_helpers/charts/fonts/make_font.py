@@ -17,7 +17,7 @@ SOURCE = "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"  # Debian: fon
 FACE = "Noto Sans CJK SC"
 FAMILY = "Resonance Sans SC"
 TARGET = Path(__file__).with_name("ResonanceSansSC-Regular.otf")
-SYMBOLS = "–—‘’“”…‰′″←↑→↓⇒≈≠≤≥−×÷±·•●○■□▲△▼▽◆◇★☆✓✔✗✘①②③④⑤⑥⑦⑧⑨⑩αβγμπσ°℃¥￥€²³½"
+SYMBOLS = "–—‘’“”…‰′″←↑→↓⇒≈≠≤≥−×÷±·•●○■□▲△▼▽◆◇★☆✓①②③④⑤⑥⑦⑧⑨⑩αβγμπσ°℃¥￥€²³½"
 
 
 def main(source: str = SOURCE) -> None:
