@@ -6,6 +6,8 @@ The recording goes out under a neutral name: the name of a file often holds the 
 from __future__ import annotations
 
 import io
+import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -131,8 +133,25 @@ def _on_the_way(error: httpx.TransportError, address: str) -> ResonanceError:
     if any(sign in words for sign in ("Name or service", "nodename", "getaddrinfo failed", "No address", "name resol")):
         return ResonanceError("RZ-1003", host=urlsplit(address).hostname)
     if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
+        if not secure and _shakes_hands(address):
+            return _other_scheme(address)
         return ResonanceError("RZ-1002", url=address, reason=message("client.reason.broken_off"))
     return ResonanceError("RZ-1002", url=address, reason=words)
+
+
+def _shakes_hands(address: str) -> bool:
+    """Whether TLS is spoken at ``address``: a server that wants TLS hangs up on plain HTTP without a word."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is sent, so nobody is trusted
+    parts = urlsplit(address)
+    try:
+        with (
+            socket.create_connection((parts.hostname, parts.port or 80), timeout=2) as plain,
+            context.wrap_socket(plain),
+        ):
+            return True
+    except OSError:
+        return False
 
 
 def _other_scheme(address: str) -> ResonanceError:

@@ -71,7 +71,8 @@ class Guard:
                 await problem(ResonanceError("RZ-0909"), headers)(scope, exchange.receive, exchange.send)
         route = getattr(scope.get("route"), "path", "-")
         milliseconds = 1000 * (time.perf_counter() - started)
-        log.info("%s %s %s %.0f ms", scope["method"], route, exchange.status, milliseconds)
+        level = logging.DEBUG if scope["path"] in OPEN_PATHS else logging.INFO  # monitors ask for health all day
+        log.log(level, "%s %s %s %.0f ms", scope["method"], route, exchange.status, milliseconds)
 
 
 def _digest(token: bytes) -> bytes:

@@ -132,4 +132,5 @@ def _environment(token: str) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUTF8": "1",  # the log is UTF-8 on Windows too
         "PYTHONUNBUFFERED": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # a bar in a log file is a hundred lines
     }
