@@ -186,7 +186,8 @@ class _ThisPython(AsyncKernelManager):
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        spec = get_kernel_dict()  # ipykernel's own: argv begins with sys.executable
+        # ipykernel's own, which begins with sys.executable; its remarks on loopback sockets would only worry a learner
+        spec = get_kernel_dict(extra_arguments=["--log-level=ERROR"])
         return KernelSpec(**{name: spec[name] for name in ("argv", "display_name", "language", "metadata")})
 
 

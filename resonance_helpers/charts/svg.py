@@ -24,7 +24,7 @@ def memory_bars_svg(needs: Sequence[Need], have_gb: float | None) -> Svg:
 
     ``None`` means no GPU: the needs are drawn alone. Sizes in GB; the needs are estimates and the picture says so.
     """
-    left, row, width = 230, 26, 420
+    left, row, width = 265, 26, 420
     top, bottom = 58, 54
     most = max([need.gb for need in needs] + [have_gb or 0.0]) or 1.0
     height = top + row * len(needs) + bottom

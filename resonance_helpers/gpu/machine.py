@@ -53,6 +53,16 @@ class Machine:
     ram_gb: float = 0.0
     free_disk_gb: float = 0.0
 
+    @property
+    def memory_gb(self) -> float | None:
+        """Memory of the GPU that torch takes; None without one."""
+        return self.gpus[0].memory_gb if self.gpus else None
+
+    @property
+    def torch_works(self) -> bool:
+        """Whether an installed torch can compute on the GPU."""
+        return self.torch is not None and not self.torch.problem
+
 
 def inspect(disk: Path = REPOSITORY) -> Machine:
     """The machine that this Python runs on; ``disk`` is a folder on the disk whose free space counts. Never raises."""

@@ -10,14 +10,42 @@ from typing import TYPE_CHECKING
 
 from IPython.display import display
 
+from ..charts.guide import success_mark
 from ..charts.markup import Markup, escape, stack
 from ..messages import message
 from .lines import check, html_table, say
 
 if TYPE_CHECKING:
+    from ..environment import Proof, Requirement, TorchAdvice, TorchBuild
+    from ..gpu import Verdict
     from ..server_access import Place, Server, Step, Way
 
 EXAMPLE_HOSTS = ("example.com", "example.org", "example.net")  # set aside by RFC 2606: nobody's server
+
+
+# ── Lesson 01 ────────────────────────────────────────────────────────────────
+def show_machine(facts: Sequence[tuple[str, str]]) -> None:
+    """``gpu.facts(machine)`` as a table."""
+    html_table([message("widget.place.what"), message("widget.place.value")], facts)
+
+
+def show_gpu_verdict(verdict: Verdict) -> None:
+    """What the machine is good for, why, and what to start with."""
+    say(verdict.sentence)
+    _list(verdict.reasons)
+    rows = [
+        (message("widget.gpu.model"), verdict.model),
+        (message("widget.gpu.batch"), verdict.batch_size),
+        (message("widget.gpu.precision"), f"{verdict.precision}：{verdict.precision_reason}"),
+    ]
+    html_table([message("widget.gpu.setting"), message("widget.gpu.advised")], rows)
+
+
+def check_gpu(verdict: Verdict) -> None:
+    """Lesson 01's check: the guide's mark of success, or what can be done without it."""
+    ready = verdict.level == "ready"
+    mark = message(f"widget.gpu.mark.{'reached' if ready else 'missed'}", mark=success_mark(1))
+    check(ready, mark, message(f"widget.gpu.{verdict.level}.fix"))
 
 
 # ── Lesson 02 ────────────────────────────────────────────────────────────────
@@ -60,3 +88,33 @@ def check_connection(server: Server, place: Place) -> None:
         check(True, message("widget.connection.here", hostname=place.hostname))
     else:
         check(False, message("widget.connection.local"), message("widget.connection.local.fix"))
+
+
+# ── Lesson 03 ────────────────────────────────────────────────────────────────
+def show_torch_builds(builds: Sequence[TorchBuild], advice: TorchAdvice) -> None:
+    """The builds of torch, how large each is and for whom; then which one fits this machine."""
+    headers = [message(f"widget.torch.{name}") for name in ("build", "for", "size", "command")]
+    rows = [
+        (build.title, build.for_whom, message("widget.torch.gb", gb=f"{build.download_gb:g}"), build.command)
+        for build in builds
+    ]
+    html_table(headers, rows)
+    say(advice.sentence)
+    if advice.command:
+        _list([advice.command])
+
+
+def check_environment(requirements: Sequence[Requirement], proofs: Sequence[Proof], summary: str) -> None:
+    """Lesson 03's check: everything is there in a version that fits, and can really be imported."""
+    if all(requirement.status == "ok" for requirement in requirements):
+        say(summary)  # brings its own ✅
+    else:
+        check(False, summary)
+    broken = [f"{proof.name}（{proof.error}）" for proof in proofs if not proof.ok]
+    names = message("list.comma").join(broken or [proof.name for proof in proofs])
+    check(not broken, message("widget.proof.broken" if broken else "widget.proof.ok", names=names))
+
+
+def _list(lines: Sequence[str]) -> None:
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    display(Markup(f"<ul>{items}</ul>", "\n".join(lines)))

@@ -1,0 +1,177 @@
+"""Lessons 04 and 05: the learner's own folder and labels, an editor for them, and what the conversion did."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import ipywidgets as widgets
+from IPython.display import display
+
+from ..charts.data import VERDICTS, verdict
+from ..charts.markup import Markup, badge, escape, stack, table_html
+from ..consent import require_consent
+from ..labels import read_labels, write_labels
+from ..messages import ResonanceError, message
+from ..workspace import Workspace
+from .lines import check, player
+
+if TYPE_CHECKING:
+    from ..conversion import ConversionResult, ConvertedRow
+    from ..recordings import RecordingsCheck, Row
+
+WIDE = widgets.Layout(width="560px")
+
+
+# ── Lesson 04 ────────────────────────────────────────────────────────────────
+def show_folder(workspace: Workspace, limit: int = 4) -> None:
+    """What lies in DATA_DIR, as a tree; of each folder at most ``limit`` files."""
+    lines = [f"{workspace.data_dir.name}/", *_tree(workspace.data_dir, "", limit)]
+    _preformatted("\n".join(lines))
+
+
+def _tree(folder: Path, indent: str, limit: int) -> list[str]:
+    entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: (p.is_file(), p.name))
+    folders, files = [p for p in entries if p.is_dir()], [p for p in entries if p.is_file()]
+    more = len(files) - limit
+    names = [f"{p.name}/" for p in folders] + [p.name for p in files[:limit]]
+    names += [message("widget.folder.more", n=more)] if more > 0 else []
+    lines = []
+    for position, name in enumerate(names):
+        last = position == len(names) - 1
+        lines.append(f"{indent}{'└──' if last else '├──'} {name}")
+        if position < len(folders):
+            lines += _tree(folders[position], indent + ("    " if last else "│   "), limit)
+    return lines
+
+
+def show_labels(workspace: Workspace, limit: int = 3) -> None:
+    """The first entries of the learner's own labels.json, as they may be written."""
+    labels = read_labels(workspace.labels)
+    entries = [json.dumps({"audio": label.audio, "text": label.text}, ensure_ascii=False) for label in labels[:limit]]
+    title = message("widget.labels.first", shown=len(entries), total=len(labels))
+    _preformatted(f"{title}\n[\n  " + ",\n  ".join(entries) + "\n]")
+
+
+def _preformatted(text: str) -> None:
+    display(Markup(f'<pre style="font-family:monospace">{escape(text)}</pre>', text))
+
+
+class LabelEditor:
+    """``LabelEditor(workspace, checked)`` as the last line of a cell: hear a recording, correct its text, save.
+
+    Those that need a look come first. Only the text of the chosen entry is changed in labels.json, and only when the
+    button is pressed.
+    """
+
+    def __init__(self, workspace: Workspace, checked: RecordingsCheck) -> None:
+        self.workspace = workspace
+        self.rows = {row.audio: row for row in sorted(checked.rows, key=lambda row: row.level == "ok")}
+        options = [(f"{verdict(row.level)} · {row.text} · {row.audio}", row.audio) for row in self.rows.values()]
+        self.chosen = widgets.Dropdown(options=options, description=message("widget.editor.chosen"), layout=WIDE)
+        self.sound = widgets.HTML()
+        self.text = widgets.Text(description=message("widget.editor.text"), layout=WIDE)
+        self.button = widgets.Button(description=message("widget.editor.save"))
+        self.answer = widgets.HTML()
+        self.chosen.observe(lambda _: self._show(), names="value")
+        self.button.on_click(self._save)
+        self.box = widgets.VBox([self.chosen, self.sound, self.text, self.button, self.answer])
+        if self.rows:
+            self._show()
+
+    def _ipython_display_(self) -> None:
+        display(self.box)
+
+    def _show(self) -> None:
+        row = self.rows[self.chosen.value]
+        self.sound.value = _sound(self.workspace, row)
+        labels = read_labels(self.workspace.labels)
+        self.text.value = next((label.text for label in labels if label.audio == row.audio), row.text)
+        self.answer.value = ""
+
+    def _save(self, _: widgets.Button) -> None:
+        new = self.text.value.strip()
+        if not new:
+            self._say("❌", message("widget.editor.empty"))
+            return
+        try:
+            labels = read_labels(self.workspace.labels)
+            changed = [replace(label, text=new) if label.audio == self.chosen.value else label for label in labels]
+            write_labels(self.workspace.labels, changed)
+        except ResonanceError as error:
+            self._say("❌", str(error))
+            return
+        self._say("✅", message("widget.editor.saved", text=new))
+
+    def _say(self, mark: str, text: str) -> None:
+        self.answer.value = f"<p>{mark} {escape(text)}</p>"
+
+
+def _sound(workspace: Workspace, row: Row) -> str:
+    reasons = "".join(f"<p>{escape(reason)}</p>" for reason in row.reasons)
+    if row.source is None:
+        return reasons
+    link = quote(Path(os.path.relpath(workspace.data_dir / row.source)).as_posix())
+    return f'<audio controls preload="none" src="{escape(link)}"></audio>{reasons}'
+
+
+def check_recordings(workspace: Workspace, checked: RecordingsCheck) -> None:
+    """Lesson 04's check: enough recordings that belong together, and the consent."""
+    totals = checked.totals
+    if checked.is_ready:
+        seconds = round(totals.seconds)
+        ready = message(
+            "widget.recordings.ready", recordings=totals.recordings, phrases=totals.phrases, seconds=seconds
+        )
+        check(True, ready)
+    for notice in checked.notices:
+        if notice.code == "RZ-0406":
+            check(False, notice.sentence)
+    missing, unlabelled = len(checked.missing), len(checked.unlabelled)
+    if missing or unlabelled:
+        unmatched = message("widget.recordings.unmatched", missing=missing, unlabelled=unlabelled)
+        check(False, unmatched, message("widget.recordings.unmatched.fix"))
+    try:
+        consent = require_consent(workspace)
+    except ResonanceError as error:
+        check(False, str(error))
+    else:
+        check(True, message("widget.consent.sample") if consent is None else message("widget.consent.given"))
+
+
+# ── Lesson 05 ────────────────────────────────────────────────────────────────
+def show_players(paths: Sequence[Path]) -> None:
+    """A player for each file, one below the other."""
+    display(stack(*(player(path) for path in paths)))
+
+
+def show_conversion(result: ConversionResult, limit: int = 8) -> None:
+    """How many became what, and a table: those left out or worth a look first, at most ``limit`` of the others."""
+    careful = [row for row in result.rows if row.level != "ok"]
+    fine = [row for row in result.rows if row.level == "ok"][:limit]
+    headers = [message(f"widget.conversion.{name}") for name in ("source", "wav", "status", "verdict", "why")]
+    counted = message("widget.conversion.counted", shown=len(careful) + len(fine), total=len(result.rows))
+    display(table_html(headers, [_converted(row) for row in careful + fine], counted, result.notes))
+
+
+def _converted(row: ConvertedRow) -> Sequence[object]:
+    mark = badge(message(f"chart.verdict.{row.level}"), *VERDICTS[row.level])
+    status = message(f"widget.conversion.status.{row.status}")
+    return row.source or row.audio, row.wav or "–", status, mark, " ".join(row.reasons)
+
+
+def check_conversion(result: ConversionResult) -> None:
+    """Lesson 05's check: how many recordings can be used now, and which were left out."""
+    usable = len(result.rows) - len(result.left_out)
+    seconds = round(result.seconds_total)
+    done = message("widget.conversion.done", usable=usable, total=len(result.rows), seconds=seconds)
+    check(usable > 0, done, message("widget.conversion.none.fix"))
+    if result.left_out:
+        names = "、".join(row.audio for row in result.left_out)
+        left_out = message("widget.conversion.left_out", n=len(result.left_out), names=names)
+        check(False, left_out, message("widget.conversion.left_out.fix"))
