@@ -53,7 +53,7 @@ _HOMES = {
         "show_serving_commands",
         "show_whole_way",
     ),
-    "progress": ("progress",),
+    "progress_bar": ("progress",),  # not progress.py: once imported it would stand in front of the function
     "live_training": ("LiveTraining",),
     "recordings": ("show_recordings",),
     "consent_form": ("ConsentForm",),

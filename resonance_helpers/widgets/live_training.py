@@ -12,7 +12,7 @@ from ipywidgets import Button
 from ..charts.markup import Markup, escape
 from ..charts.training import guesses_table, training_curve
 from ..messages import message
-from .progress import duration
+from .progress_bar import duration
 
 if TYPE_CHECKING:
     from ..training import Event, Guess, Point, TrainingResult
