@@ -248,7 +248,8 @@ class _Shelf:
         return path.is_file() and file_hash(path) == entry.wav_sha256
 
     def _may_take(self, name: str, source: str, pcm: np.ndarray) -> bool:
-        if self._owner.get(name.casefold(), source) != source or name == source:
+        folded = name.casefold()
+        if folded == source.casefold() or self._owner.get(folded, source) != source:
             return False
         path = self.path(name)
         before = self._before.get(source)

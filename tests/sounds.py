@@ -35,16 +35,20 @@ def voice(seconds: float = 2.0, rate: int = 48_000, pitch: float = 180.0, level:
     return (level * tone * syllables * edges + hiss).astype(np.float32)
 
 
-def encoded(suffix: str, samples: np.ndarray | None = None, rate: int = 48_000) -> bytes:
-    """``samples`` (n,) at ``rate`` as a file of one of FORMATS, or a 16 kHz mono 16-bit WAV."""
+def encoded(suffix: str, samples: np.ndarray | None = None, rate: int = 48_000, without_length: bool = False) -> bytes:
+    """``samples`` (n,) at ``rate`` as a file of one of FORMATS, or a 16 kHz mono 16-bit WAV.
+
+    ``without_length``: an MP3 of variable bit rate with no header that says how long it is.
+    """
     samples = voice() if samples is None else samples
     if suffix == "wav":
         return wav(soxr.resample(samples, rate, 16_000))
     container, codec, to, channels = FORMATS[suffix]
     layout = "stereo" if channels == 2 else "mono"
     file = io.BytesIO()
-    with av.open(file, "w", format=container) as output:
-        stream = output.add_stream(codec, rate=to, layout=layout)
+    vbr = suffix == "mp3" and without_length
+    with av.open(file, "w", format=container, options={"write_xing": "0"} if vbr else {}) as output:
+        stream = output.add_stream(codec, rate=to, layout=layout, options={"q": "9", "flags": "+qscale"} if vbr else {})
         planes = np.tile(soxr.resample(samples, rate, to), (channels, 1)).astype(np.float32)
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(planes), format="fltp", layout=layout)
         frame.sample_rate, frame.pts = to, 0

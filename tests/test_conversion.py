@@ -68,6 +68,11 @@ def test_a_wav_of_another_rate_in_audio_gets_a_second_file(workspace: Workspace)
     assert conversion.convert(workspace).unchanged == 1
 
 
+def test_a_suffix_in_capitals_is_no_free_name(workspace: Workspace) -> None:
+    put(workspace.data_dir, {"audio/x.WAV": wav(voice(1.0, 44_100), 44_100)}, ["audio/x.WAV"])
+    assert wavs_of(workspace) == {"audio/x.WAV": "audio/x_16k.wav"}  # x.wav would be the same file on Windows
+
+
 def test_labels_in_audio_with_recordings_in_audio_raw(workspace: Workspace) -> None:
     put(workspace.data_dir, {"audio_raw/x.m4a": encoded("m4a")}, ["audio/x.wav"])
     first = conversion.convert(workspace)
@@ -337,9 +342,9 @@ def converted_copy(source: Path, workspace: Workspace) -> conversion.ConversionR
     assert all(
         " " not in str(row.wav) and audio.is_our_format(workspace.data_dir / str(row.wav)) for row in result.rows
     )
-    started = time.monotonic()
+    started = time.process_time()  # processor time: the clock on the wall also measures what else the machine does
     assert conversion.convert(workspace).unchanged == len(result.rows)
-    assert time.monotonic() - started < 0.5 * max(1, len(result.rows) / 120) * 4  # 0.5 s for 120; busy machines get 4 ×
+    assert time.process_time() - started < 0.5 * len(result.rows) / 120  # 0.17 s for 120 files was measured
     return result
 
 
