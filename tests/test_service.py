@@ -164,6 +164,12 @@ def test_a_recording_is_answered(url: str) -> None:
     assert set(answer) == {"text", "uncertain", "duration", "seconds", "model"}
 
 
+def test_the_schema_reserves_uncertain(folder_of_two: Path) -> None:
+    schema = create_app(Voices(), AdapterRegistry(folder_of_two), TOKEN).openapi()
+    uncertain = schema["components"]["schemas"]["Transcription"]["properties"]["uncertain"]
+    assert {kind["type"] for kind in uncertain["anyOf"]} == {"boolean", "null"}
+
+
 def test_text_is_shown_in_simplified_characters(url: str) -> None:
     assert post(url, data={"patient_id": "bob"}).json()["text"] == SHOWN["bob"]
 
