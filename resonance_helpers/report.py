@@ -118,7 +118,8 @@ def page(report: Report, simulated: bool = False) -> str:
     parts = [
         f"<h1>{title}</h1>",
         *(f'<p class="headline">{escape(line)}</p>' for line in headlines(report)),
-        _limits(practice, simulated),
+        f"<p><b>{escape(message(f'verdict.{report.verdict.level}'))}</b> {escape(report.verdict.rule)}</p>",
+        _limits([*limits(practice, simulated), *report.warnings]),
         _section("report.scores", *_dots(report, practice), _image(before_after(report, practice))),
         before_after_table(report),
         _section("report.flips", flips_table(meaning_flips(report.rows))),
@@ -150,8 +151,8 @@ def limits(practice: bool, simulated: bool) -> list[str]:
     return [*notes, message("report.limits"), message("report.few")]
 
 
-def _limits(practice: bool, simulated: bool) -> str:
-    items = "".join(f"<li>{escape(line)}</li>" for line in limits(practice, simulated))
+def _limits(lines: list[str]) -> str:
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f'<div class="limits"><ul>{items}</ul></div>'
 
 
