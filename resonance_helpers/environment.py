@@ -86,7 +86,7 @@ def check(
 ) -> list[Requirement]:
     """Every package that the lessons need in this kernel, then the widgets of the Jupyter server, which may be another.
 
-    ``find`` gives the installed version of a package, None where it is missing. Raises RZ-0301 (no pyproject.toml).
+    ``find`` gives the installed version of a package, None where it is missing. Raises RZ-0301 (no project files).
     """
     find = find or installed
     tested = read_constraints(root)
@@ -132,7 +132,7 @@ def direct_dependencies(root: Path = REPOSITORY) -> tuple[str, ...]:
 
 def read_constraints(root: Path = REPOSITORY) -> dict[str, str]:
     """Tested versions by normalised package name, from ``constraints.txt``."""
-    lines = (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    lines = _read(root / "constraints.txt").splitlines()
     pins = (line.split(";")[0].split("==") for line in lines if "==" in line and not line.startswith("#"))
     return {normalise(name): version.strip() for name, version in pins}
 
@@ -188,10 +188,14 @@ def _release(version: str, length: int = 0) -> tuple[int, ...]:
 
 
 def _read_project(root: Path) -> dict:
+    return tomllib.loads(_read(root / "pyproject.toml"))["project"]
+
+
+def _read(path: Path) -> str:
     try:
-        return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ResonanceError("RZ-0301", path=root / "pyproject.toml") from None
+        raise ResonanceError("RZ-0301", path=path) from None
 
 
 def _python_row(needed: str) -> Requirement:

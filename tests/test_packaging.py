@@ -1,0 +1,219 @@
+"""One list of dependencies, one set of commands: what stands twice is compared."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = ("serve", "test")  # what set-up installs
+DIRECT = [*PROJECT["dependencies"], *(text for extra in EXTRAS for text in PROJECT["optional-dependencies"][extra])]
+PINS = {
+    canonicalize_name(pin.name): pin
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    if line and not line.startswith("#")
+    for pin in [Requirement(line)]
+}
+COMMANDS = ("setup", "rehearsal", "test")
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8-sig")
+
+
+# ── Dependencies ─────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("text", DIRECT)
+def test_every_direct_dependency_is_pinned_inside_its_range(text: str) -> None:
+    requirement = Requirement(text)
+    pin = PINS[canonicalize_name(requirement.name)]
+    (version,) = (specifier.version for specifier in pin.specifier)
+    assert requirement.specifier.contains(version)
+
+
+def test_constraints_are_exact_and_sorted() -> None:
+    lines = [line for line in read("constraints.txt").splitlines() if line and not line.startswith("#")]
+    assert len(lines) == len(PINS)
+    assert all(re.fullmatch(r"==[^*+]+", str(pin.specifier)) for pin in PINS.values())  # no build's own part
+    assert lines == sorted(lines)
+
+
+def test_torch_is_the_tested_one_in_any_build() -> None:
+    assert str(PINS["torch"].specifier) == "==2.13.0"
+    for build in ("2.13.0+cpu", "2.13.0+cu126", "2.13.0+cu130"):
+        assert PINS["torch"].specifier.contains(build)
+
+
+def test_what_runs_here_is_what_is_pinned() -> None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    differ = {}
+    for name, pin in PINS.items():
+        if pin.marker is None or pin.marker.evaluate():
+            try:
+                if not pin.specifier.contains(version(name), prereleases=True):
+                    differ[name] = version(name)
+            except PackageNotFoundError:
+                differ[name] = "missing"
+    assert not differ
+
+
+def test_conda_repeats_no_dependency() -> None:
+    conda = yaml.safe_load(read("environment.yml"))
+    *plain, pip = conda["dependencies"]
+    assert [re.match(r"[a-z]+", line)[0] for line in plain] == ["python", "pip"]
+    assert SpecifierSet(plain[0].removeprefix("python")) == SpecifierSet(PROJECT["requires-python"])
+    assert pip == {"pip": ["-c constraints.txt", f"-e .[{','.join(EXTRAS)}]"]}
+    assert conda["channels"] == ["conda-forge"]
+
+
+# ── Commands ─────────────────────────────────────────────────────────────────
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):", read("Makefile"), flags=re.M))
+
+
+def test_every_make_target_is_explained() -> None:
+    explained = set(re.findall(r'@echo "make ([a-z-]+)', read("Makefile")))
+    assert explained == targets() - {"help", "clean"}
+    phony = re.search(r"^\.PHONY: (.*)$", read("Makefile"), flags=re.M)[1].split()
+    assert set(phony) == targets()
+
+
+def test_ci_runs_targets_that_exist() -> None:
+    used = re.findall(r"^\s*make ([a-z-]+)", read(".ci/run"), flags=re.M)
+    assert {"lint", "test"} <= set(used) <= targets()
+
+
+def test_ci_lints_all_that_the_issue_names() -> None:
+    lint = read("Makefile").split("\nlint:")[1].split("\n\n")[0]
+    for tool in ("ruff check", "ruff format --check", "mypy", "lint-imports", "codespell", "nbstripout --verify"):
+        assert tool in lint
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_people_without_make_have_the_same_commands(command: str) -> None:
+    assert f"--{command})" in read("start.sh")
+    assert f"[switch]${command.capitalize()}" in read("start.ps1")
+    assert command in targets()
+
+
+@pytest.mark.parametrize("script", ["start.sh", "start.ps1"])
+def test_start_scripts_do_the_same(script: str) -> None:
+    text = read(script)
+    for same in (
+        "-c constraints.txt",
+        '-e ".[serve,test]"',
+        "(3, 11) <= sys.version_info[:2] <= (3, 13)",
+        "lab notebooks/01_check_gpu.ipynb",
+        "https://download.pytorch.org/whl/$",
+        ".resonance-setup",
+        "-m pytest",
+    ):
+        assert same in text or same in text.replace('"$constraints"', "constraints.txt"), same
+    assert re.search(r"run --output \"rehearsal/", text)
+
+
+def test_supported_pythons_agree() -> None:
+    assert SpecifierSet(PROJECT["requires-python"]) == SpecifierSet(">=3.11,<3.14")
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.zh.md"])
+def test_readme_names_the_commands(readme: str) -> None:
+    if not (ROOT / readme).exists():
+        pytest.skip(f"{readme} is not written yet")
+    text = read(readme)
+    for command in ("make rehearsal", "make test", "./start.sh", "start.ps1"):
+        assert command in text
+    assert set(re.findall(r"`make ([a-z-]+)`", text)) <= targets()
+
+
+# ── Scripts ──────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(("shell", "script"), [("sh", "start.sh"), ("bash", ".ci/run")])
+def test_scripts_are_whole_and_may_be_run(shell: str, script: str) -> None:
+    if not shutil.which(shell):
+        pytest.skip(f"no {shell} here")
+    subprocess.run([shell, "-n", str(ROOT / script)], check=True)
+    assert os.access(ROOT / script, os.X_OK)
+
+
+def test_powershell_5_reads_chinese_only_behind_a_mark() -> None:
+    assert (ROOT / "start.ps1").read_bytes().startswith(b"\xef\xbb\xbf")
+
+
+def run_start(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **environ}
+    return subprocess.run([ROOT / "start.sh", *arguments], env=environment, capture_output=True, text=True, timeout=60)
+
+
+def test_no_python_is_a_sentence(tmp_path: Path) -> None:
+    done = run_start("--setup", PYTHON="python-that-is-not-there", VENV=str(tmp_path / "venv"))
+    assert done.returncode == 1
+    assert "3.11" in done.stderr and "python-that-is-not-there" in done.stderr and "PYTHON=" in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_an_old_python_is_refused(tmp_path: Path) -> None:
+    old = tmp_path / "python3"
+    old.write_text("#!/bin/sh\nexit 1\n")  # as every too old Python answers the question for its version
+    old.chmod(0o755)
+    assert run_start("--setup", PYTHON=str(old), VENV=str(tmp_path / "venv")).returncode == 1
+
+
+def test_an_unknown_option_changes_nothing(tmp_path: Path) -> None:
+    done = run_start("--seutp", VENV=str(tmp_path / "venv"))
+    assert done.returncode == 2
+    assert "--setup" in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def fake_python(folder: Path, torch: str = "") -> Path:
+    """A Python that answers as a real one, pretends to have a working ``torch``, and writes down what pip is asked."""
+    folder.mkdir(parents=True, exist_ok=True)
+    python = folder / "python3"
+    python.write_text(
+        f"""#!/bin/sh
+case "$*" in
+*"-m pip"*) echo "$@" >>"{folder}/asked" ;;
+*"-m venv"*) echo "$@" >>"{folder}/asked"; for venv; do :; done; mkdir -p "$venv/bin"; cp "$0" "$venv/bin/python" ;;
+*"import torch"*) [ -n "{torch}" ] && echo "{torch}" ;;
+*) exec "{sys.executable}" "$@" ;;
+esac
+"""
+    )
+    python.chmod(0o755)
+    return python
+
+
+def test_set_up_happens_once_and_again_when_the_dependencies_change(tmp_path: Path) -> None:
+    environ = {"PYTHON": str(fake_python(tmp_path / "bin")), "VENV": str(tmp_path / "a venv")}
+    assert run_start("--setup", **environ).returncode == 0
+    asked = (tmp_path / "bin/asked").read_text()
+    assert "-c constraints.txt -e .[serve,test]" in asked
+    assert run_start("--setup", **environ).returncode == 0
+    assert (tmp_path / "bin/asked").read_text() == asked
+    assert run_start("--setup", TORCH="cu126", **environ).returncode == 0
+    again = (tmp_path / "bin/asked").read_text().removeprefix(asked)
+    assert "torch==2.13.0+cu126 --index-url https://download.pytorch.org/whl/cu126" in again
+
+
+def test_a_servers_working_torch_is_kept(tmp_path: Path) -> None:
+    venv = tmp_path / "venv"
+    done = run_start("--setup", PYTHON=str(fake_python(tmp_path / "bin", "2.8.0+cu128")), VENV=str(venv))
+    assert done.returncode == 0, done.stderr
+    asked = (tmp_path / "bin/asked").read_text()
+    assert "--system-site-packages" in asked
+    assert f"-c {venv}/constraints.txt" in asked
+    kept = (venv / "constraints.txt").read_text().splitlines()
+    assert [line for line in kept if line.startswith("torch==")] == ["torch==2.8.0+cu128"]
+    assert len(kept) == len(read("constraints.txt").splitlines())
