@@ -10,13 +10,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import __version__
 from .messages import ResonanceError, message
-from .settings import SAMPLE_PATIENT
+from .settings import SAMPLE_PATIENT, ServiceSettings
 
 if TYPE_CHECKING:
     from .workflows import OnLesson
@@ -57,6 +58,19 @@ def run(
         with _lesson_bar() as show:
             summary = run_lessons(data, output, base_model, patient, chosen, steps, extra, resume, show)
         typer.echo(summary.headline or "", nl=bool(summary.headline))
+
+
+@app.command(help=message("cli.serve.help"))
+def serve(
+    adapters: Annotated[Path, typer.Argument(help=message("cli.serve.adapters"))],
+    base_model: Annotated[str, typer.Option(help=message("cli.serve.base_model"))] = "",
+    host: Annotated[str, typer.Option(help=message("cli.serve.host"))] = ServiceSettings.host,
+    port: Annotated[int, typer.Option(help=message("cli.serve.port"))] = ServiceSettings.port,
+) -> None:
+    with _said_plainly():
+        from . import service
+
+        service.serve(adapters, base_model, host, port)
 
 
 @app.command(help=message("cli.version.help"))

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -62,7 +63,7 @@ def test_an_error_is_one_sentence_on_stderr_and_exit_code_1() -> None:
     assert result.stdout == ""
 
 
-def test_a_patient_id_that_is_a_name_is_refused_before_anything_is_run(tmp_path) -> None:
+def test_a_patient_id_that_is_a_name_is_refused_before_anything_is_run(tmp_path: Path) -> None:
     output = str(tmp_path / "out")
     result = CliRunner().invoke(app, ["run", "--patient", "王小明", "--output", output, "--lessons", "1"])
     assert result.exit_code == 1 and "[RZ-0002]" in result.stderr
@@ -71,6 +72,15 @@ def test_a_patient_id_that_is_a_name_is_refused_before_anything_is_run(tmp_path)
 
 def test_version() -> None:
     assert CliRunner().invoke(app, ["version"]).stdout == f"resonance {__version__}\n"
+
+
+def test_serve_hands_its_options_on_and_says_what_is_wrong_with_a_folder(tmp_path: Path, monkeypatch) -> None:
+    result = CliRunner().invoke(app, ["serve", str(tmp_path)])
+    assert result.exit_code == 1 and result.stderr.startswith("[RZ-0921]")
+    given: list[object] = []
+    monkeypatch.setattr("resonance_helpers.service.serve", lambda *options: given.extend(options))
+    CliRunner().invoke(app, ["serve", str(tmp_path), "--port", "6006", "--base-model", "openai/whisper-tiny"])
+    assert given == [tmp_path, "openai/whisper-tiny", "127.0.0.1", 6006]
 
 
 @pytest.mark.parametrize(("lang", "words"), [("zh", "数据文件夹"), ("en", "The data folder")])
