@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 from resonance_helpers import Workspace, open_workspace
 from resonance_helpers.workspace import REPOSITORY
+
+settings.register_profile("resonance", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("resonance")  # a busy machine is no failure
 
 SHARED = REPOSITORY.parent / "shared"  # the real weights and speech; not in a stranger's clone
 

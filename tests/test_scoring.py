@@ -132,10 +132,10 @@ def test_the_bootstrap_against_a_plain_loop() -> None:
     edits = np.array([levenshtein(normalise(s), normalise(h)) for s, h in zip(said, heard, strict=True)])
     characters = np.array([len(normalise(s)) for s in said])
     rates = []
-    for _ in range(4000):
+    for _ in range(20_000):
         drawn = rng.choice(60, 60)
         rates.append(edits[drawn].sum() / characters[drawn].sum())
-    assert score(said, heard).cer_ci == pytest.approx(np.quantile(rates, [0.025, 0.975]), abs=0.02)
+    assert score(said, heard, resamples=20_000).cer_ci == pytest.approx(np.quantile(rates, [0.025, 0.975]), abs=0.004)
 
 
 def test_the_intervals_hold_what_they_promise() -> None:

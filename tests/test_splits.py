@@ -98,6 +98,14 @@ def test_the_guides_one_take_each_holds_out_phrases() -> None:
     assert split.new != split_utterances(said, seed=18).new
 
 
+def test_where_few_phrases_have_takes_both_questions_are_asked_and_no_take_is_orphaned() -> None:
+    said = [Said(f"{n}", f"第{n}句话") for n in range(18)] + [Said("a", "疼", 1), Said("b", "疼", 2)]
+    for seed in range(100):  # with 19 groups to draw from, some of these would draw the wrong one
+        split = split_utterances(said, seed)
+        assert spoken(split.known) == {"疼"} and "疼" in spoken(split.train)
+        assert len(split.new) == 2
+
+
 def test_the_shared_speakers_own_split_is_kept() -> None:
     said = [Said(f"{n}", f"第{n}句话", 1, split="train") for n in range(20)]
     said += [Said(f"{n}b", f"第{n}句话", 2, split="test") for n in range(25)]
