@@ -93,6 +93,7 @@ def test_the_limits_are_named_in_plain_words() -> None:
     assert all(limit in words for limit in ("emergencies", "medication", "legal consent"))
 
 
+@pytest.mark.usefixtures("fast_pictures")
 def test_a_rehearsal_says_that_it_is_one(lang: str) -> None:
     practice, simulated = message("chart.practice"), message("report.simulated")
     text = Page(report.page(a_report(PRACTICE_MODEL), simulated=True)).text

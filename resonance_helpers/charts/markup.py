@@ -27,6 +27,9 @@ class Markup(str):
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return {self.mime: str(self), "text/plain": self.alt}
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(self.alt)  # IPython prefers its own printer for text/plain, and for a str that would be the HTML
+
 
 class Svg(Markup):
     """A drawing. A notebook shows it as a picture."""

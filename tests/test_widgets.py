@@ -1,0 +1,307 @@
+"""Widgets: what a learner presses does what it says, and an executed notebook can be read without a browser."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace as Facts
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from resonance_helpers import ResonanceError, charts, widgets
+from resonance_helpers.charts.markup import Markup
+from resonance_helpers.consent import read_consent, require_consent
+from resonance_helpers.messages import message
+from resonance_helpers.recordings import RecordingsCheck, Row, Totals
+from resonance_helpers.training.records import Event, Guess, Point
+from resonance_helpers.widgets import live_training, progress_bar
+from resonance_helpers.workspace import Workspace
+
+
+class Screen:
+    """Stands where IPython's display is: keeps what was shown, and what took its place."""
+
+    def __init__(self) -> None:
+        self.shown: list[Any] = []
+
+    def display(self, *things: Any, display_id: bool = False) -> Any:
+        self.shown += things
+        place = len(self.shown) - 1
+        return Facts(update=lambda thing: self.shown.__setitem__(place, thing)) if display_id else None
+
+    def words(self) -> str:
+        return "\n".join(getattr(thing, "alt", "") for thing in self.shown)
+
+
+@pytest.fixture(params=["zh", "en"])
+def lang(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("RESONANCE_LANG", request.param)
+    return str(request.param)
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    shown = Screen()
+    for module in ("lines", "progress_bar", "live_training", "recordings", "consent_form", "try_it", "errors"):
+        monkeypatch.setattr(f"resonance_helpers.widgets.{module}.display", shown.display)
+    return shown
+
+
+# ── Errors and lines, in a real kernel ───────────────────────────────────────
+CELLS = [
+    "from resonance_helpers import ResonanceError, open_workspace, widgets\nwidgets.install_friendly_errors()",
+    "widgets.check(True, '显存够用')\nwidgets.check(False, '没有 labels.json', '回到第四课')",
+    "bar = widgets.progress('转换录音')\nfor done in range(1, 4):\n    bar(done, 3)",
+    "open_workspace(patient_id='Real Name')",
+    "1 / 0",
+]
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
+    resources = {"metadata": {"path": str(tmp_path_factory.mktemp("notebook"))}}
+    NotebookClient(notebook, kernel_name="python3", allow_errors=True, resources=resources).execute()
+    return notebook
+
+
+def plain(cell: nbformat.NotebookNode) -> str:
+    return "\n".join(output.data["text/plain"] for output in cell.outputs if "data" in output)
+
+
+def error_of(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    return next(output for output in cell.outputs if output.output_type == "error")
+
+
+def test_an_error_of_ours_shows_its_sentence_and_folds_the_rest(executed: nbformat.NotebookNode) -> None:
+    cell = executed.cells[3]
+    error = error_of(cell)
+    assert error.ename == "ResonanceError"
+    assert error.evalue.startswith("[RZ-0002]") and "Real Name" in error.evalue
+    assert error.traceback == [error.evalue]
+    folded = next(output.data["text/html"] for output in cell.outputs if "data" in output)
+    assert folded.startswith("<details>") and "Traceback" in folded
+
+
+def test_other_errors_keep_their_traceback(executed: nbformat.NotebookNode) -> None:
+    error = error_of(executed.cells[4])
+    assert error.ename == "ZeroDivisionError" and len(error.traceback) > 1
+
+
+def test_the_cell_still_fails_for_whoever_runs_the_notebook(tmp_path: Path) -> None:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in (CELLS[0], CELLS[3])])
+    with pytest.raises(CellExecutionError) as caught:
+        NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert caught.value.ename == "ResonanceError" and "RZ-0002" in caught.value.evalue
+
+
+def test_checks_and_progress_are_readable_in_an_executed_notebook(executed: nbformat.NotebookNode) -> None:
+    assert plain(executed.cells[1]) == "✅ 显存够用\n❌ 没有 labels.json" + message(
+        "widget.check.fix", fix="回到第四课"
+    )
+    bar = plain(executed.cells[2])
+    assert bar.startswith("转换录音 3/3") and bar.count("转换录音") == 1
+
+
+def test_outside_ipython_nothing_happens() -> None:
+    widgets.install_friendly_errors()
+
+
+# ── Progress ─────────────────────────────────────────────────────────────────
+def test_progress_tells_the_time_left(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 0.0, 30.0, 30.0, 60.0, 60.0]).__next__
+    monkeypatch.setattr(progress_bar.time, "monotonic", clock)
+    bar = widgets.progress("训练")
+    bar(1, 4)
+    assert message("widget.progress.left", time=progress_bar.duration(90)) in screen.words()
+    bar(4, 4)
+    assert message("widget.progress.done", time=progress_bar.duration(60)) in screen.words()
+    assert len(screen.shown) == 1
+
+
+@pytest.mark.parametrize(("seconds", "zh"), [(0.4, "0 秒"), (59.6, "1 分 0 秒"), (200, "3 分 20 秒")])
+def test_durations_are_said_as_people_say_them(seconds: float, zh: str) -> None:
+    assert progress_bar.duration(seconds) == zh
+
+
+# ── Training ─────────────────────────────────────────────────────────────────
+def event(step: int, cer: float | None = None, loss: float | None = None) -> Event:
+    guesses = (Guess(step, "我疼", "疼"),) if cer is not None else ()
+    return Event(Point(step, float(step), loss=loss, dev_cer=cer), 60, 42.0, guesses)
+
+
+def result(**changes: Any) -> Any:
+    points = tuple(event(step, cer).point for step, cer in ((20, 0.5), (40, 0.1), (60, 0.2)))
+    guesses = (Guess(40, "我疼", "我疼"),)
+    facts = {"stopped": "training.stopped.early", "best_step": 40, "wall_seconds": 65.0, "is_practice": True}
+    return Facts(**{**facts, "history": points, "guesses": guesses, **changes})
+
+
+def test_live_training_grows_in_place_and_stops_when_asked(screen: Screen, lang: str) -> None:
+    live = widgets.LiveTraining(60)
+    places = len(screen.shown)
+    live.on_event(event(5, loss=2.0))
+    live.on_event(event(20, cer=0.5))
+    assert len(screen.shown) == places
+    assert message("chart.curve.alt", step=20, cer="0.50") in screen.words() and "我疼 | 疼" in screen.words()
+    assert progress_bar.duration(42) in screen.words()
+    assert not live.should_stop()
+    live.button.click()
+    assert live.should_stop() and live.button.disabled
+    live.on_event(event(25, loss=1.0))
+    assert message("widget.training.stopping") in screen.words()
+
+
+def test_a_finished_run_looks_the_same_live_and_from_its_folder(screen: Screen) -> None:
+    live = widgets.LiveTraining(60)
+    live.finish(result())
+    seen_live = screen.words()
+    screen.shown.clear()
+    widgets.LiveTraining.redraw(result())
+    assert screen.words() in seen_live
+    assert message("chart.practice") in seen_live and message("training.stopped.early") in seen_live
+    assert message("chart.curve.best", step=40, cer="0.10") in seen_live
+
+
+def test_the_best_step_is_the_earliest_of_equals() -> None:
+    points = [event(step, cer).point for step, cer in ((20, 0.2), (40, 0.1), (60, 0.1))]
+    assert live_training.best_step(points) == 40
+    assert live_training.best_step([event(5, loss=1.0).point]) is None
+
+
+# ── Recordings ───────────────────────────────────────────────────────────────
+def recording(text: str, level: str, reasons: tuple[str, ...] = ()) -> Row:
+    return Row(f"{text}.wav", text, 1, None, None, 1.0, np.ones(200, np.float32), None, level, (), reasons)
+
+
+def test_recordings_that_need_a_look_are_listed_with_the_reason(screen: Screen) -> None:
+    rows = (recording("我疼", "ok"), recording("停", "again", ("声音太小，靠近一点再录。",)))
+    widgets.show_recordings(RecordingsCheck(rows, (), (), (), Totals(2, 2, 1, 2.0)))
+    table = screen.shown[-1].alt
+    assert "停.wav" in table and "声音太小" in table and "我疼.wav" not in table
+    assert message("widget.recordings.counted", shown=1, total=2) in table
+
+
+def test_a_player_links_to_the_file_and_holds_no_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notebooks, data = tmp_path / "notebooks", tmp_path / "数据 <1>"
+    notebooks.mkdir()
+    data.mkdir()
+    monkeypatch.chdir(notebooks)
+    player = widgets.player(data / "我想 喝水.wav")
+    assert 'src="../%E6%95%B0' in player and "data:" not in player
+    assert "<1>" not in player and "我想 喝水.wav" in player.alt
+
+
+# ── Consent ──────────────────────────────────────────────────────────────────
+@pytest.fixture
+def form(tmp_path: Path) -> Iterator[tuple[Workspace, Any]]:
+    workspace = Workspace(tmp_path, tmp_path / "out", "someone")
+    yield workspace, widgets.ConsentForm(workspace)
+
+
+def fill(form: Any) -> None:
+    form.given_by.value, form.relationship.value, form.processor.value = "妈妈", "母亲", "我，在自己的电脑上"
+    form.assent.value = form.purposes["training"].value = True
+
+
+def test_nothing_is_written_or_granted_before_the_button_is_pressed(form: tuple[Workspace, Any]) -> None:
+    workspace, fields = form
+    assert not fields.assent.value and not any(tick.value for tick in fields.purposes.values())
+    fill(fields)
+    assert not workspace.consent.exists()
+    fields.button.click()
+    consent = require_consent(workspace, "training")
+    assert consent and consent.purposes == ("training",) and consent.person == "someone"
+    assert "✅" in fields.answer.value
+
+
+def test_an_empty_field_is_named_and_nothing_is_written(form: tuple[Workspace, Any], lang: str) -> None:
+    workspace, fields = form
+    fill(fields)
+    fields.given_by.value = "  "
+    fields.button.click()
+    assert not workspace.consent.exists()
+    assert "RZ-0413" in fields.answer.value and "given_by" in fields.answer.value
+
+
+def test_an_earlier_consent_is_replaced_only_when_that_is_ticked(form: tuple[Workspace, Any]) -> None:
+    workspace, fields = form
+    fill(fields)
+    fields.button.click()
+    before = workspace.consent.read_bytes()
+    fields.given_by.value = "爸爸"
+    fields.button.click()
+    assert workspace.consent.read_bytes() == before
+    assert "❌" in fields.answer.value and fields.replace.layout.display == ""
+    fields.replace.value = True
+    fields.button.click()
+    assert read_consent(workspace.consent).given_by == "爸爸"
+    assert not fields.replace.value  # the next change asks again
+
+
+# ── Trying the service ───────────────────────────────────────────────────────
+def test_trying_a_recording_shows_the_answer_and_its_limits(tmp_path: Path) -> None:
+    asked: list[Path] = []
+
+    def transcribe(path: Path) -> Facts:
+        asked.append(path)
+        return Facts(text="<我疼>" if path.name == "a.wav" else "")
+
+    trial = widgets.TryIt(transcribe, [tmp_path / "a.wav", tmp_path / "b.wav"])
+    trial.button.click()
+    assert asked == [tmp_path / "a.wav"]
+    assert "&lt;我疼&gt;" in trial.answer.value and message("widget.try.limits") in trial.answer.value
+    trial.choice.value = tmp_path / "b.wav"
+    trial.button.click()
+    assert message("widget.try.silence") in trial.answer.value
+
+
+def test_a_service_that_is_down_answers_with_its_sentence(tmp_path: Path) -> None:
+    def fail(_: Path) -> Facts:
+        raise ResonanceError("RZ-0003", path="x")
+
+    trial = widgets.TryIt(fail, [tmp_path / "a.wav"])
+    trial.button.click()
+    assert "RZ-0003" in trial.answer.value
+
+
+def test_the_log_shows_its_end(tmp_path: Path) -> None:
+    log = tmp_path / "service.log"
+    assert widgets.service_log(log).alt == message("widget.log.empty")
+    log.write_text("\n".join(f"line {i} <b>" for i in range(50)), encoding="utf-8")
+    shown = widgets.service_log(log, lines=3)
+    assert shown.alt.splitlines() == ["line 47 <b>", "line 48 <b>", "line 49 <b>"]
+    assert "<b>" not in shown
+
+
+# ── The public surface ───────────────────────────────────────────────────────
+def test_every_public_name_is_there() -> None:
+    for package in (widgets, charts):
+        for name in package.__all__:
+            assert getattr(package, name) is getattr(package, name), name  # the same when asked again
+        modules = {path.stem for path in Path(str(package.__file__)).parent.glob("*.py")}
+        assert not modules & set(package.__all__), "a module of that name would take the function's place"
+    with pytest.raises(AttributeError):
+        widgets.no_such_widget  # noqa: B018
+
+
+def test_the_first_lessons_need_no_ipywidgets() -> None:
+    script = """
+import json, sys
+from resonance_helpers import widgets
+widgets.install_friendly_errors(), widgets.check(True, "x"), widgets.html_table(["a"], [["b"]]), widgets.progress("x")
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = json.loads(done.stdout.splitlines()[-1])
+    assert not {"ipywidgets", "matplotlib", "torch", "numpy"} & set(loaded)
+
+
+def test_markup_reaches_a_notebook_as_html_and_as_words() -> None:
+    assert Markup("<p>我疼</p>", "我疼")._repr_mimebundle_() == {"text/html": "<p>我疼</p>", "text/plain": "我疼"}
