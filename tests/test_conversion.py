@@ -14,7 +14,7 @@ from resonance_helpers import ResonanceError, Workspace, audio, conversion
 from resonance_helpers.labels import read_labels
 from resonance_helpers.messages import LANGUAGES, message
 from resonance_helpers.settings import SAMPLE_RATE
-from resonance_helpers.utterances import load_utterances, read_index
+from resonance_helpers.utterances import Recordings, load_utterances, read_index
 from resonance_helpers.workspace import SAMPLE_DIR
 
 IMPAIRED = Path(__file__).resolve().parents[2] / "shared" / "speech" / "impaired_speaker"
@@ -231,7 +231,8 @@ def test_a_recording_that_breaks_later_does_not_lose_its_wav(workspace: Workspac
     put(workspace.data_dir, {"audio_raw/003.wav": b""})
     assert [row.codes for row in conversion.convert(workspace).left_out] == [("RZ-0501",)]
     assert (workspace.audio / "003.wav").read_bytes() == good
-    put(workspace.data_dir, files)
+    assert Recordings(workspace).files == tuple(files)  # the WAV is still known as ours
+    put(workspace.data_dir, {"audio_raw/003.wav": wav(voice(1.7, SAMPLE_RATE))})
     assert conversion.convert(workspace).rows[3].wav == "audio/003.wav"
 
 
