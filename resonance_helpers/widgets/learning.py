@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from IPython.display import display
@@ -66,7 +66,7 @@ def check_training(workspace: Workspace, result: TrainingResult) -> None:
     size = megabytes((workspace.adapter / ADAPTER_FILES[0]).stat().st_size)
     check(True, message("lesson06.check.saved", path=workspace.adapter, size=size))
     measured = [point.dev_cer for point in result.history if point.dev_cer is not None]
-    facts = {"first": f"{measured[0]:.2f}", "best": f"{result.best_cer:.2f}", "step": result.best_step}
+    facts: dict[str, Any] = {"first": f"{measured[0]:.2f}", "best": f"{result.best_cer:.2f}", "step": result.best_step}
     if len(measured) < 2:
         check(True, message("lesson06.check.once", **facts))
     else:
@@ -114,7 +114,7 @@ def check_test(workspace: Workspace, report: Report) -> None:
     both = report.known or report.new
     if both is not None:
         split = message("chart.split.known" if report.known else "chart.split.new")
-        facts = {"split": split, "before": f"{both.before.cer:.2f}", "after": f"{both.after.cer:.2f}"}
+        facts: dict[str, Any] = {"split": split, "before": f"{both.before.cer:.2f}", "after": f"{both.after.cer:.2f}"}
         helped = both.after.cer < both.before.cer
         check(helped, message("lesson07.check.helped", **facts), message("lesson07.check.helped.fix"))
 

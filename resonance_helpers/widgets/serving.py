@@ -16,7 +16,6 @@ from IPython.display import display
 
 from ..charts.markup import Markup, escape
 from ..charts.serving import Answer
-from ..charts.testing import diff_html
 from ..messages import ResonanceError, message
 from ..settings import AUTODL_PORTS
 from ..text import normalise
@@ -126,7 +125,7 @@ def show_answer(reference: str, answer: Transcript) -> None:
     took = message("lesson10.seconds", work=f"{answer.seconds:.2f}", sound=f"{answer.duration:.1f}")
     rows = [
         (message("chart.clips.reference"), reference),
-        (message("lesson10.heard"), _large(diff_html(reference, answer.text))),
+        (message("lesson10.heard"), _large(answer.text or message("widget.try.silence"))),
         (message("lesson10.took"), took),
     ]
     html_table([message("lesson06.fact"), message("lesson06.value")], rows)
@@ -173,5 +172,5 @@ def _code(command: str) -> Markup:
     return Markup(f"<code>{escape(command)}</code>", command)
 
 
-def _large(text: Markup) -> Markup:
-    return Markup(f'<span style="font-size:160%">{text}</span>', text.alt)
+def _large(text: str) -> Markup:
+    return Markup(f'<span style="font-size:160%">{escape(text)}</span>', text)
