@@ -195,7 +195,8 @@ def _run_one(notebook: Path, workspace: Workspace, parameters: Mapping[str, Any]
     """Execute one lesson; the error that says why it failed, or None. Its copy is written either way."""
     copy = workspace.notebooks / notebook.name
     workspace.notebooks.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("IPYTHONDIR", str(workspace.cache / "ipython"))  # nothing of ours in the home folder
+    home = Path(os.environ.setdefault("IPYTHONDIR", str(workspace.cache / "ipython")))  # and not the user's own folder
+    home.mkdir(parents=True, exist_ok=True)
     try:
         with disk_full_is_said(copy):
             papermill.execute_notebook(
