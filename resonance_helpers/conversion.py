@@ -11,6 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain, count
@@ -23,7 +24,7 @@ from . import audio
 from .audio import Level, Quality
 from .labels import read_labels
 from .messages import ResonanceError, message
-from .settings import SAMPLE_RATE, WINDOW_LADDER_S
+from .settings import MIN_RECORDINGS, SAMPLE_RATE, WINDOW_LADDER_S
 from .utterances import Conversion, Match, Recordings, file_hash, read_index, repaired, write_index
 from .workspace import Workspace
 
@@ -325,6 +326,19 @@ def compare_rates(path: Path) -> RateComparison:
         _version("telephone", audio.resample(mono, clip.rate, _TELEPHONE_RATE)[None], _TELEPHONE_RATE, 16),
     )
     return RateComparison(path.name, clip.codec, path.stat().st_size, clip.seconds, versions)
+
+
+def example(workspace: Workspace, number: int = 1) -> RateComparison:
+    """``compare_rates`` of the ``number``-th labelled recording, counted from 1, or the nearest that can be read.
+
+    Raises RZ-0406 when none can, and what ``read_labels`` raises.
+    """
+    labels = read_labels(workspace.labels)
+    sources = [match.source for match in Recordings(workspace).match(labels) if match.source]
+    for source in sources[number - 1 :] + sources[: number - 1][::-1]:
+        with suppress(ResonanceError):  # the table of this lesson names what cannot be read
+            return compare_rates(workspace.data_dir / source)
+    raise ResonanceError("RZ-0406", usable=0, labels=len(labels), needed=MIN_RECORDINGS)
 
 
 def write_versions(comparison: RateComparison, folder: Path) -> tuple[Path, ...]:

@@ -364,3 +364,13 @@ def test_a_real_voice_converts(workspace: Workspace) -> None:
     result = converted_copy(IMPAIRED, workspace)
     assert len(result.rows) == 240 and 780 < result.seconds_total < 810
     assert all(row.level == "ok" for row in result.rows)
+
+
+def test_the_example_is_the_nearest_recording_that_can_be_read(workspace: Workspace) -> None:
+    files = {"audio_raw/1.wav": b"", "audio_raw/2.mp3": encoded("mp3"), "audio_raw/3.wav": b"no sound"}
+    put(workspace.data_dir, files, [*files, "audio_raw/missing.wav"])
+    assert [conversion.example(workspace, number).name for number in (1, 2, 3, 99)] == ["2.mp3"] * 4
+    (workspace.data_dir / "audio_raw" / "2.mp3").write_bytes(b"")
+    with pytest.raises(ResonanceError) as caught:
+        conversion.example(workspace)
+    assert caught.value.code == "RZ-0406" and caught.value.facts["labels"] == 4
