@@ -25,7 +25,7 @@ from ..settings import ServiceSettings
 from ..workspace import megabytes
 from .engine import Engine, Speaks
 from .guard import Guard, Key
-from .problems import problem
+from .problems import STATUS, problem
 from .registry import AdapterRegistry
 
 
@@ -107,6 +107,8 @@ def _say_problems(app: FastAPI, settings: ServiceSettings) -> None:
 
     @app.exception_handler(ResonanceError)
     async def ours(request: Request, error: ResonanceError) -> JSONResponse:
+        if error.code not in STATUS:
+            raise error  # to the guard, which writes it into the log and says RZ-0909
         return problem(error, request.headers)
 
     @app.exception_handler(RequestValidationError)

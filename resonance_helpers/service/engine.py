@@ -20,7 +20,6 @@ import numpy as np
 from .. import audio, text
 from ..messages import ResonanceError
 from ..settings import SAMPLE_RATE, ServiceSettings
-from .problems import STATUS, log_failure
 
 DECODERS = 2  # threads; decoding a phrase takes milliseconds beside the model
 
@@ -56,13 +55,13 @@ class Engine:
         """The words of ``recording``, in any format, spoken by ``patient_id``.
 
         Raises what ``audio.decode`` raises, RZ-0602 (longer than the model hears), RZ-0906 (queue full), RZ-0907
-        (silent), RZ-0909 (the model failed).
+        (silent), and whatever the voices raise.
         """
         with self._place():
             loop = asyncio.get_running_loop()
             samples = await loop.run_in_executor(self._decoders, self._decode, recording)
             words = await loop.run_in_executor(self._model, self._recognise, samples, patient_id)
-            return Answer(text.simplify(words), len(samples) / SAMPLE_RATE)
+            return Answer(words, len(samples) / SAMPLE_RATE)
 
     def close(self) -> None:
         """Finish what was accepted."""
@@ -91,12 +90,6 @@ class Engine:
 
     def _recognise(self, samples: np.ndarray, patient_id: str) -> str:
         started = time.perf_counter()
-        try:
-            (words,) = self._voices.recognise([samples], patient_id)
-        except Exception as error:
-            if isinstance(error, ResonanceError) and error.code in STATUS:
-                raise
-            log_failure(error)
-            raise ResonanceError("RZ-0909") from None
+        (words,) = self._voices.recognise([samples], patient_id)
         self._last_s = time.perf_counter() - started
-        return words
+        return text.simplify(words)

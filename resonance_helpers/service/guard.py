@@ -7,7 +7,6 @@ address, no patient, no words.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import logging
@@ -23,8 +22,6 @@ from .problems import log_failure, problem
 
 KEY_LENGTH = 16  # characters; the ones that `serve` makes have 43
 OPEN_PATHS = frozenset({"/health"})
-# A refused client usually is still sending. Closing at once would reset the connection and it would never read why.
-LINGER_S = 2.0
 _KEY = re.compile(rf"[!-~]{{{KEY_LENGTH},}}")
 log = logging.getLogger("resonance.service")
 
@@ -80,38 +77,22 @@ def _digest(token: bytes) -> bytes:
 
 
 class _Exchange:
-    """One request and its response, watched: how many bytes came, and how it was answered."""
+    """One request and its response, watched: how many bytes may still come, and how it was answered."""
 
     def __init__(self, receive: Receive, send: Send, max_body_bytes: int) -> None:
         self._receive = receive
         self._send = send
         self._bytes_left = max_body_bytes
-        self._body_read = False
         self.status = 0
 
     async def receive(self) -> Message:
-        event = await self._next()
+        event = await self._receive()
         self._bytes_left -= len(event.get("body", b""))
         if self._bytes_left < 0:
             raise HTTPException(413)  # FastAPI lets its own kind pass and would turn any other into a 400
         return event
 
-    async def _next(self) -> Message:
-        event = await self._receive()
-        self._body_read = not event.get("more_body", False)
-        return event
-
     async def send(self, event: Message) -> None:
         if event["type"] == "http.response.start":
             self.status = event["status"]
-            await self._linger()
         await self._send(event)
-
-    async def _linger(self) -> None:
-        """Read and forget the rest of the body, for a short while."""
-        try:
-            async with asyncio.timeout(LINGER_S):
-                while not self._body_read:
-                    await self._next()
-        except TimeoutError:
-            log.info("a refused upload went on for more than %.0f s", LINGER_S)

@@ -13,7 +13,7 @@ from ..messages import LANGUAGES, Language, ResonanceError, language, message
 
 log = logging.getLogger("resonance.service")
 
-# What a client may read, and the status it comes with. Every other code is the operator's business: it names paths.
+# What a client may read, and the status it comes with. Every other code is for the operator alone: it may name paths.
 STATUS = {
     "RZ-0501": 422,  # empty
     "RZ-0502": 422,  # not audio
@@ -35,15 +35,14 @@ STATUS = {
 
 
 def problem(error: ResonanceError, headers: Headers, status: int | None = None) -> JSONResponse:
-    """The response that says ``error`` to whoever sent ``headers``."""
-    told = error if error.code in STATUS else ResonanceError("RZ-0909")
-    detail = message(told.code, lang=language_of(headers.get("accept-language", "")), **told.facts)
+    """The response that says ``error``, one of ``STATUS``, to whoever sent ``headers``."""
+    detail = message(error.code, lang=language_of(headers.get("accept-language", "")), **error.facts)
     extra = {"Cache-Control": "no-store"}
-    if told.code == "RZ-0901":
+    if error.code == "RZ-0901":
         extra["WWW-Authenticate"] = "Bearer"
-    if told.code == "RZ-0906":
-        extra["Retry-After"] = str(told.facts["seconds"])
-    return JSONResponse({"code": told.code, "detail": detail}, status or STATUS[told.code], extra)
+    if error.code == "RZ-0906":
+        extra["Retry-After"] = str(error.facts["seconds"])
+    return JSONResponse({"code": error.code, "detail": detail}, status or STATUS[error.code], extra)
 
 
 def log_failure(error: Exception) -> None:
