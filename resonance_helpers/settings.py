@@ -6,7 +6,9 @@ Standard library only: lessons 01–03 read this before anything else is install
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from .messages import ResonanceError
 
@@ -44,6 +46,11 @@ GUIDE_RECORDINGS = (50, 100)  # what the guide asks for
 
 # ── Decoding ─────────────────────────────────────────────────────────────────
 MAX_NEW_TOKENS = 48  # a phrase of 2–5 s has under 25 tokens; a bound is what ends an endless repetition
+
+
+def plain(options: Any) -> dict[str, Any]:
+    """A dataclass of options as JSON keeps it (lists instead of tuples), so that what is read equals what was written."""
+    return json.loads(json.dumps(asdict(options)))
 
 
 def _positive(name: str, value: int) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ from transformers import set_seed
 from .. import adapter
 from ..base_models import default_name, resolve
 from ..consent import require_consent
-from ..settings import TrainingSettings
+from ..settings import TrainingSettings, plain
 from ..splits import DevSplit, Split, hold_out_dev, split_utterances
 from ..text import normalise
 from ..utterances import Utterance, data_hash, load_utterances
@@ -73,7 +73,7 @@ def train(
         adapter_dir=workspace.adapter,
         base_model=speech.base.name,
         is_practice=speech.base.is_practice,
-        preset=asdict(settings),
+        preset=plain(settings),
         dev_by=dev.by,
         recordings=len(split.train),
         phrases=len({normalise(u.text) for u in split.train}),
@@ -168,7 +168,7 @@ def _manifest(
         base_model=adapter.identity(speech),
         language=speech.language,
         window_s=result.window_s,
-        lora=asdict(settings.lora),
+        lora=plain(settings.lora),
         recordings=result.recordings,
         phrases=result.phrases,
         audio_seconds=result.audio_seconds,

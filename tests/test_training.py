@@ -1,0 +1,200 @@
+"""A training run on the practice model: what it may touch, what it leaves behind, and why it ends."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from resonance_helpers import Workspace, adapter, open_workspace, training
+from resonance_helpers.consent import Consent, write_consent
+from resonance_helpers.labels import read_labels, write_labels
+from resonance_helpers.messages import ResonanceError
+from resonance_helpers.settings import PRACTICE_MODEL, PRESETS, TrainingSettings
+from resonance_helpers.training.records import read_split
+from resonance_helpers.utterances import load_utterances
+
+Trained = tuple[Workspace, training.TrainingResult, list[training.Event]]
+SHORT = TrainingSettings(steps=12, eval_every=6, warmup_steps=2, augment=False)
+
+
+def tensors(workspace: Workspace) -> dict[str, torch.Tensor]:
+    return load_file(workspace.adapter / adapter.WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def trained(converted_sample: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    workspace = replace(converted_sample, output_dir=tmp_path_factory.mktemp("trained"))
+    events: list[training.Event] = []
+    return workspace, training.train(workspace, SHORT, on_event=events.append), events
+
+
+def test_the_run_is_told_and_kept(trained: Trained) -> None:
+    workspace, result, events = trained
+    assert training.read_run(training.latest_run(workspace)) == result
+    assert [point.step for point in result.history if point.dev_cer is not None] == [6, 12]
+    assert tuple(event.point for event in events) == result.history
+    assert [event.step for event in events if event.guesses] == [6, 12]
+    assert all(event.seconds_left >= 0 and event.total_steps == 12 for event in events)
+    assert len(result.guesses) == 2 * 5 and len({guess.text for guess in result.guesses}) == 5
+    assert result.steps == 12 and result.best_step in (6, 12) and result.stopped == "training.stopped.done"
+    assert result.best_cer == min(p.dev_cer for p in result.history if p.dev_cer is not None)
+    assert 0 < result.trainable < 0.1 * result.total_parameters
+    assert result.dev_by == "takes" and result.finishing_steps == 0
+    assert not (result.run_dir / "checkpoints").exists(), (
+        "checkpoints hold a person's voice and are not needed any more"
+    )
+
+
+def test_loss_falls(trained: Trained) -> None:
+    losses = [point.loss for point in trained[1].history if point.loss is not None]
+    assert losses[-1] < losses[0]
+
+
+def test_parts_never_share_a_recording_and_train_is_whole(
+    trained: Trained,
+) -> None:
+    workspace, result, _ = trained
+    used = {name: set(part) for name, part in read_split(result.run_dir).items()}
+    assert used["dev"] < used["train"]
+    test = used["known"] | used["new"]
+    assert not test & used["train"]
+    assert test == {u.audio for u in load_utterances(workspace) if u.split == "test"}
+
+
+def test_the_manifest_tells_what_was_done(trained: Trained) -> None:
+    workspace, result, _ = trained
+    manifest = adapter.read_manifest(workspace.adapter)
+    assert manifest.base_model["name"] == PRACTICE_MODEL and manifest.patient_id == workspace.patient_id
+    assert (manifest.steps, manifest.seed, manifest.window_s) == (12, SHORT.seed, result.window_s)
+    assert (
+        manifest.recordings == result.recordings == len([u for u in load_utterances(workspace) if u.split == "train"])
+    )
+    assert manifest.run == result.run_dir.name
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_adapter_and_another_one_does_not(trained: Trained, tmp_path: Path) -> None:
+    workspace, _, _ = trained
+    for name, seed, is_same in (("again", SHORT.seed, True), ("other", 99, False)):
+        other = replace(workspace, output_dir=tmp_path / name)
+        training.train(other, replace(SHORT, seed=seed))
+        pairs = zip(tensors(workspace).values(), tensors(other).values(), strict=True)
+        assert all(torch.allclose(a, b, atol=1e-5) for a, b in pairs) is is_same
+
+
+def test_augmented_training_can_be_repeated(converted_sample: Workspace, tmp_path: Path) -> None:
+    settings = replace(SHORT, steps=2, eval_every=2, augment=True)
+    spaces = [replace(converted_sample, output_dir=tmp_path / name) for name in "ab"]
+    for workspace in spaces:
+        training.train(workspace, settings)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*(tensors(w).values() for w in spaces), strict=True))
+
+
+def test_stopping_keeps_the_best_so_far(converted_sample: Workspace, tmp_path: Path) -> None:
+    workspace = replace(converted_sample, output_dir=tmp_path)
+    asked = itertools.chain([False] * 3, itertools.repeat(True))
+    result = training.train(workspace, SHORT, should_stop=lambda: next(asked))
+    assert result.stopped == "training.stopped.asked" and result.steps == 4
+    assert [point.step for point in result.history if point.dev_cer is not None] == [4], "what was learned is looked at"
+    assert adapter.read_manifest(workspace.adapter).steps == 4
+
+
+def test_no_progress_stops_early(converted_sample: Workspace, tmp_path: Path) -> None:
+    stuck = replace(SHORT, steps=40, eval_every=1, patience=2, learning_rate=1e-9)
+    result = training.train(replace(converted_sample, output_dir=tmp_path), stuck)
+    assert result.stopped == "training.stopped.early" and result.steps == 3 and result.best_step == 1
+
+
+def test_with_one_take_each_dev_chooses_and_everything_is_trained(
+    converted_sample: Workspace, own_sample: Workspace
+) -> None:
+    labels = [label for label in read_labels(own_sample.labels) if label.take == 1 and label.split == "train"]
+    write_labels(own_sample.labels, [replace(label, split=None) for label in labels])
+    result = training.train(own_sample, SHORT, base_model=PRACTICE_MODEL)
+    assert result.dev_by == "phrases" and result.finishing_steps > 0
+    assert result.steps == 12 + result.finishing_steps
+    assert [p.dev_cer for p in result.history if p.step > 12] == [None] * sum(p.step > 12 for p in result.history)
+    used = read_split(result.run_dir)
+    assert set(used["dev"]) < set(used["train"])
+
+
+def test_the_guides_recipe_is_kept_beside_ours() -> None:
+    guide = PRESETS["guide"]
+    assert (guide.steps, guide.batch_size, guide.learning_rate, guide.warmup_steps) == (500, 32, 1e-3, 50)
+    assert (guide.lora.r, guide.lora.alpha, guide.lora.dropout) == (16, 32, 0.05)
+    assert guide.lora.target_modules == ("q_proj", "v_proj")
+    assert PRESETS["default"] == TrainingSettings()
+
+
+# ── Bad input: nothing is trained, nothing is lost ───────────────────────────
+def refused(workspace: Workspace, code: str) -> str:
+    before = sorted(path for path in workspace.output_dir.rglob("*") if path.is_file() and "cache" not in path.parts)
+    with pytest.raises(ResonanceError) as error:
+        training.train(workspace, SHORT, base_model=PRACTICE_MODEL)
+    assert error.value.code == code
+    after = sorted(path for path in workspace.output_dir.rglob("*") if path.is_file() and "cache" not in path.parts)
+    assert after == before
+    return str(error.value)
+
+
+def test_own_recordings_need_consent(own_sample: Workspace) -> None:
+    own_sample.consent.unlink()
+    assert "consent.json" in refused(own_sample, "RZ-0411")
+
+
+def test_consent_without_training_is_not_enough(own_sample: Workspace) -> None:
+    write_consent(
+        own_sample.consent,
+        Consent("1", "patient-a", "a parent", "mother", True, ("evaluation",), "this machine", "2026-01-01"),
+    )
+    refused(own_sample, "RZ-0414")
+
+
+def test_lesson_five_comes_first(own_sample: Workspace) -> None:
+    own_sample.conversion_index.unlink()
+    assert "第五课" in refused(own_sample, "RZ-0006")
+
+
+def test_too_few_recordings(own_sample: Workspace) -> None:
+    write_labels(own_sample.labels, read_labels(own_sample.labels)[:9])
+    assert "9" in refused(own_sample, "RZ-0406")
+
+
+def test_another_patients_adapter_stays(trained: Trained, own_sample: Workspace) -> None:
+    workspace = replace(own_sample, output_dir=trained[0].output_dir)
+    before = tensors(workspace)
+    message = refused(workspace, "RZ-0005")
+    assert "sample" in message and "patient-a" in message
+    assert all(torch.equal(before[key], value) for key, value in tensors(workspace).items())
+
+
+def test_a_recording_longer_than_the_model_hears(own_sample: Workspace) -> None:
+    index = json.loads(own_sample.conversion_index.read_text(encoding="utf-8"))
+    index["conversions"][0]["seconds"] = 9.0
+    own_sample.conversion_index.write_text(json.dumps(index), encoding="utf-8")
+    assert "9.0" in refused(own_sample, "RZ-0601")
+
+
+def test_a_full_disk_leaves_the_previous_adapter(own_sample: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    training.train(own_sample, replace(SHORT, steps=1, eval_every=1), base_model=PRACTICE_MODEL)
+    before = {path.name: path.read_bytes() for path in own_sample.adapter.iterdir()}
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(adapter, "save_file", full)
+    with pytest.raises(ResonanceError, match="RZ-0004"):
+        training.train(own_sample, replace(SHORT, steps=2, eval_every=1), base_model=PRACTICE_MODEL)
+    assert {path.name: path.read_bytes() for path in own_sample.adapter.iterdir()} == before
+
+
+def test_no_finished_run_names_lesson_six(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with pytest.raises(ResonanceError, match=r"RZ-0006.*第六课"):
+        training.latest_run(open_workspace(tmp_path / "data", tmp_path / "out"))

@@ -1,0 +1,92 @@
+"""Decoding against the library's own ``generate``; labels with one start token; clips that do not fit are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers.models.whisper.modeling_whisper import shift_tokens_right
+
+from resonance_helpers import Workspace
+from resonance_helpers.audio import load, read_wav
+from resonance_helpers.base_models import resolve
+from resonance_helpers.messages import ResonanceError
+from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE
+from resonance_helpers.training.data import IGNORED, collate
+from resonance_helpers.utterances import load_utterances
+from resonance_helpers.whisper import SpeechModel, load_speech_model
+
+
+@pytest.fixture(scope="module")
+def practice(tmp_path_factory: pytest.TempPathFactory) -> SpeechModel:
+    return load_speech_model(resolve(PRACTICE_MODEL, tmp_path_factory.mktemp("cache")))
+
+
+def by_generate(speech: SpeechModel, features: torch.Tensor, tokens: int) -> list[str]:
+    """The library's greedy search at the native window, bounded in tokens, language given."""
+    ids = speech.whisper.generate(
+        features, language=speech.language, task="transcribe", num_beams=1, do_sample=False, max_new_tokens=tokens
+    )
+    return speech.decode(ids)
+
+
+def test_greedy_writes_what_generate_writes(practice: SpeechModel, converted_sample: Workspace) -> None:
+    clips = [read_wav(u.wav) for u in load_utterances(converted_sample)[:24]]
+    features = practice.features(clips, practice.native_window_s)
+    found = practice.decode(practice.greedy(features, max_new_tokens=20))
+    assert found == by_generate(practice, features, 20)
+    assert len(set(found)) > 8, "the comparison says nothing when every answer is the same"
+
+
+def test_order_and_text_do_not_depend_on_the_batch(practice: SpeechModel, converted_sample: Workspace) -> None:
+    clips = [read_wav(u.wav) for u in load_utterances(converted_sample)[:7]]
+    done: list[tuple[int, int]] = []
+    texts = practice.recognise(clips, batch_size=3, on_progress=lambda n, total: done.append((n, total)))
+    assert texts == [practice.recognise([clip])[0] for clip in clips]
+    assert done == [(3, 7), (6, 7), (7, 7)]
+
+
+def test_an_answer_is_bounded(practice: SpeechModel) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
+    assert practice.greedy(practice.features([noise], 4.0), max_new_tokens=5).shape[1] <= 5
+
+
+def test_labels_have_one_start_token_and_padding_that_is_ignored(practice: SpeechModel) -> None:
+    labels = [practice.label_ids(text) for text in ("疼", "我想喝水")]
+    features = torch.zeros(80, 400)
+    batch = collate([{"input_features": features, "labels": ids} for ids in labels])
+    start, config = practice.whisper.config.decoder_start_token_id, practice.whisper.config
+    seen = shift_tokens_right(batch["labels"], config.pad_token_id, start)
+    assert (seen[:, 0] == start).all() and (seen == start).sum() == 2, "one start token in each row"
+    assert batch["labels"].shape[1] == max(map(len, labels))
+    assert (batch["labels"][0, len(labels[0]) :] == IGNORED).all() and batch["labels"][0, len(labels[0]) - 1] >= 0
+    assert practice.decode(torch.tensor([labels[1]])) == ["我想喝水"]
+    assert seen[0, : len(practice.prompt)].tolist() == practice.prompt, "training and decoding start alike"
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_a_clip_longer_than_the_window_is_refused(
+    practice: SpeechModel, monkeypatch: pytest.MonkeyPatch, lang: str
+) -> None:
+    monkeypatch.setenv("RESONANCE_LANG", lang)
+    with pytest.raises(ResonanceError, match=r"RZ-0602.*4\.5.* 4 ") as error:
+        practice.recognise([np.zeros(int(4.5 * SAMPLE_RATE), np.float32)])
+    assert error.value.facts == {"seconds": "4.5", "window": "4"}
+
+
+def test_an_unknown_language_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(ResonanceError, match=r"RZ-0603.*tlh.*zh"):
+        load_speech_model(resolve(PRACTICE_MODEL, tmp_path), language="tlh")
+
+
+@pytest.mark.real
+def test_greedy_writes_what_generate_writes_on_real_weights(
+    whisper_base: Path, shared_speech: Path, tmp_path: Path
+) -> None:
+    speech = load_speech_model(resolve(str(whisper_base), tmp_path))
+    recordings = sorted((shared_speech / "healthy_speaker" / "audio_raw").iterdir())[:8]
+    clips = [load(path, max_seconds=30.0) for path in recordings]
+    features = speech.features(clips, 30.0)
+    assert speech.decode(speech.greedy(features, max_new_tokens=20)) == by_generate(speech, features, 20)
