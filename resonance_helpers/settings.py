@@ -49,7 +49,7 @@ MAX_NEW_TOKENS = 48  # a phrase of 2–5 s has under 25 tokens; a bound is what 
 
 
 def plain(options: Any) -> dict[str, Any]:
-    """A dataclass of options as JSON keeps it (lists instead of tuples), so that what is read equals what was written."""
+    """Options as JSON keeps them (lists instead of tuples), so that what is read equals what was written."""
     return json.loads(json.dumps(asdict(options)))
 
 

@@ -1,7 +1,7 @@
 """The folders of one patient, and the only way anything is written into them.
 
-``DATA_DIR`` is theirs (recordings, labels.json, consent.json); ``OUTPUT_DIR`` is ours. Nothing is written outside the two:
-the caches of libraries go to ``OUTPUT_DIR/cache``. A file appears whole or not at all.
+``DATA_DIR`` is theirs (recordings, labels.json, consent.json); ``OUTPUT_DIR`` is ours. Nothing is written outside the
+two: the caches of libraries go to ``OUTPUT_DIR/cache``. A file appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -94,11 +94,14 @@ class Workspace:
         return self.output_dir / "summary.json"
 
 
-def open_workspace(data_dir: str | Path = "", output_dir: str | Path = "", patient_id: str = SAMPLE_PATIENT) -> Workspace:
+def open_workspace(
+    data_dir: str | Path = "", output_dir: str | Path = "", patient_id: str = SAMPLE_PATIENT
+) -> Workspace:
     """The workspace that a lesson's parameters name.
 
-    An empty ``output_dir`` is ``workspaces/<patient_id>`` in the repository (ignored by git). An empty ``data_dir`` is a
-    copy of the bundled sample inside the output folder, made once. Raises RZ-0002 (patient id), RZ-0003 (no such folder).
+    An empty ``output_dir`` is ``workspaces/<patient_id>`` in the repository (ignored by git). An empty ``data_dir`` is
+    a copy of the bundled sample inside the output folder, made once. Raises RZ-0002 (patient id), RZ-0003 (no such
+    folder).
     """
     check_patient_id(patient_id)
     output = Path(output_dir).expanduser().resolve() if output_dir else REPOSITORY / "workspaces" / patient_id
@@ -154,7 +157,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         with disk_full_is_said(path):
             yield temporary
-            with temporary.open("rb") as file:  # a rename before the data is on disk could leave an empty file after a crash
+            with temporary.open("rb") as file:  # renamed before it is on disk, it could be empty after a crash
                 os.fsync(file.fileno())
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
@@ -189,7 +192,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def disk_full_is_said(path: Path, need_bytes: int = 0) -> Iterator[None]:
+def disk_full_is_said(path: Path) -> Iterator[None]:
     """Turn "no space left on device" into RZ-0004 for ``path``."""
     try:
         yield
@@ -198,12 +201,12 @@ def disk_full_is_said(path: Path, need_bytes: int = 0) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) and "no space left" not in str(error).lower():
             raise
         free = shutil.disk_usage(path.parent).free
-        raise ResonanceError("RZ-0004", path=path, need=megabytes(need_bytes), free=megabytes(free)) from error
+        raise ResonanceError("RZ-0004", path=path, free=megabytes(free)) from error
 
 
 def megabytes(size: int) -> str:
-    """``size`` in bytes as a person reads it, such as ``7.1 MB``; ``?`` for an unknown (zero) size."""
-    return f"{size / 1e6:.1f} MB" if size else "?"
+    """``size`` in bytes as a person reads it, such as ``7.1 MB``."""
+    return f"{size / 1e6:.1f} MB"
 
 
 def _copy_sample(target: Path) -> None:

@@ -152,7 +152,7 @@ def _require_space(target: Path, size: int) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(target.parent).free
     if free < size:
-        raise ResonanceError("RZ-0004", path=target, need=megabytes(size), free=megabytes(free))
+        raise ResonanceError("RZ-0004", path=target, free=megabytes(free))
 
 
 # ── Hugging Face and its mirrors ─────────────────────────────────────────────
