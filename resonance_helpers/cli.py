@@ -18,6 +18,7 @@ import typer
 from . import __version__
 from .messages import ResonanceError, message
 from .settings import SAMPLE_PATIENT, ServiceSettings
+from .workspace import open_workspace
 
 if TYPE_CHECKING:
     from .workflows import OnLesson
@@ -57,7 +58,9 @@ def run(
 
         with _lesson_bar() as show:
             summary = run_lessons(data, output, base_model, patient, chosen, steps, extra, resume, show)
-        typer.echo(summary.headline or "", nl=bool(summary.headline))
+        if summary.headline:
+            typer.echo(summary.headline)
+        typer.echo(message("cli.run.finished", path=open_workspace(data, output, patient).output_dir))
 
 
 @app.command(help=message("cli.serve.help"))
