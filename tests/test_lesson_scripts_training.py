@@ -155,17 +155,19 @@ def test_the_server_answers_a_client_that_has_the_key(
     assert "识别结果：" in capsys.readouterr().out
 
 
-def test_a_phone_recording_gives_the_same_answer_as_its_wav(address: str, settings: dict[str, str]) -> None:
+def test_the_server_hears_a_phone_recording_as_step07_hears_its_wav(
+    address: str, settings: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
     import httpx
 
-    recordings = sorted(Path(settings["DATA_DIR"], "audio_raw").glob("*.m4a"))
     key = {"Authorization": f"Bearer {settings['TOKEN']}"}
-    for raw in recordings[:2]:
+    for raw in sorted(Path(settings["DATA_DIR"], "audio_raw").glob("*.m4a"))[:2]:
         wav = Path(settings["DATA_DIR"], "audio", raw.stem.replace(" ", "_") + ".wav")
-        answers = [
-            httpx.post(address, files={"file": path.read_bytes()}, headers=key, timeout=60) for path in (raw, wav)
-        ]
-        assert answers[0].json() == answers[1].json()
+        run("step07_test.py", **{**settings, "TEST_AUDIO": str(wav)})
+        heard = capsys.readouterr().out.partition("训练后：")[2].strip()
+        for path in (raw, wav):
+            answer = httpx.post(address, files={"file": path.read_bytes()}, headers=key, timeout=60)
+            assert answer.json() == {"text": heard}, path.name
 
 
 def test_the_server_refuses_a_wrong_key(address: str, settings: dict[str, str]) -> None:
