@@ -1,6 +1,7 @@
 """Widgets: what a learner presses does what it says, and an executed notebook can be read without a browser."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import nbformat
 import numpy as np
 import pytest
+from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
@@ -152,10 +154,54 @@ def test_live_training_grows_in_place_and_stops_when_asked(screen: Screen, lang:
     assert message("chart.curve.alt", step=20, cer="0.50") in screen.words() and "我疼 | 疼" in screen.words()
     assert progress_bar.duration(42) in screen.words()
     assert not live.should_stop()
-    live.button.click()
-    assert live.should_stop() and live.button.disabled
+    signal.raise_signal(signal.SIGINT)
+    assert live.should_stop()
     live.on_event(event(25, loss=1.0))
     assert message("widget.training.stopping") in screen.words()
+
+
+def test_only_the_first_interrupt_is_taken_and_only_while_training(screen: Screen) -> None:
+    usual = signal.getsignal(signal.SIGINT)
+    live = widgets.LiveTraining(60)
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    widgets.LiveTraining(60).finish(result())
+    assert signal.getsignal(signal.SIGINT) is usual and live.should_stop()
+
+
+STOPPABLE = """
+import time
+from resonance_helpers import widgets
+live = widgets.LiveTraining(1000)
+print("ready", flush=True)
+end = time.monotonic() + 30
+while not live.should_stop() and time.monotonic() < end:
+    time.sleep(0.05)
+print("stopped" if live.should_stop() else "ran on", flush=True)
+"""  # a KeyboardInterrupt would end the cell before its last line
+
+
+def test_the_notebooks_interrupt_stops_training_and_the_cell_ends_well() -> None:
+    manager, client = start_new_kernel(kernel_name="python3")
+    try:
+        client.execute(STOPPABLE)
+        said = []
+        while "stopped\n" not in said and "ran on\n" not in said:
+            news = client.get_iopub_msg(timeout=60)
+            if news["msg_type"] == "stream" and news["content"]["name"] == "stdout":
+                said.append(news["content"]["text"])
+                if said == ["ready\n"]:
+                    manager.interrupt_kernel()
+        assert said[-1] == "stopped\n"
+        # a cell that fails gives the interrupt back
+        failed = client.execute("live = widgets.LiveTraining(1)\n1 / 0", reply=True, timeout=60)
+        assert failed["content"]["status"] == "error"
+        check = "import signal\nassert signal.getsignal(signal.SIGINT) != live._stop"
+        assert client.execute(check, reply=True, timeout=60)["content"]["status"] == "ok"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 def test_a_finished_run_looks_the_same_live_and_from_its_folder(screen: Screen) -> None:

@@ -1,13 +1,19 @@
-"""Lesson 06 while it trains: the curve, the guesses, the time left, and a button to stop and keep the best."""
+"""Lesson 06 while it trains: the curve, the guesses, the time left, and ■ to stop and keep the best so far.
+
+Stopping is the notebook's own ■ (interrupt), not a button of ours: while a cell runs, the kernel answers no widget.
+(Under ipykernel 7.4 a click was handled when the cell had ended, 15 s later: it goes to the thread that made it.)
+"""
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from IPython import get_ipython
 from IPython.display import DisplayHandle, display
-from ipywidgets import Button
 
 from ..charts.markup import Markup, escape
 from ..charts.training import guesses_table, training_curve
@@ -21,7 +27,10 @@ REDRAW_S = 3.0  # drawing takes a moment in which nothing is trained; an evaluat
 
 
 class LiveTraining:
-    """Shows itself when made; ``train(on_event=live.on_event, should_stop=live.should_stop)`` keeps it up to date."""
+    """Shows itself when made; ``train(on_event=live.on_event, should_stop=live.should_stop)`` keeps it up to date.
+
+    From then until the cell ends, the first interrupt asks to stop; a second one interrupts as it always does.
+    """
 
     def __init__(self, total_steps: int, practice: bool = False) -> None:
         self.total_steps, self.practice = total_steps, practice
@@ -29,13 +38,10 @@ class LiveTraining:
         self.guesses: list[Guess] = []
         self.drawn = 0.0
         self._asked_to_stop = False
-        self.button = Button(description=message("widget.training.stop"), tooltip=message("widget.training.stop.why"))
-        self.button.layout.width = "auto"
-        self.button.on_click(self._stop)
-        display(self.button)
         self._status = _place(_line(message("widget.training.begun")))
         self._curve = _place(self._picture())
         self._guesses = _place(guesses_table(self.guesses))
+        self._listen()
 
     def on_event(self, event: Event) -> None:
         """Take in one ``training.Event``."""
@@ -49,12 +55,12 @@ class LiveTraining:
             self._curve.update(self._picture())
 
     def should_stop(self) -> bool:
-        """True once the button was pressed."""
+        """True once an interrupt asked for it."""
         return self._asked_to_stop
 
     def finish(self, result: TrainingResult) -> None:
         """Show how the run ended, in the place of the live picture."""
-        self.button.disabled = True
+        self._stop_listening()
         self._status.update(_line(ended(result)))
         self._curve.update(training_curve(result.history, result.best_step, practice=result.is_practice))
         self._guesses.update(guesses_table(result.guesses))
@@ -66,10 +72,22 @@ class LiveTraining:
         display(training_curve(result.history, result.best_step, practice=result.is_practice))
         display(guesses_table(result.guesses))
 
-    def _stop(self, _: Button) -> None:
+    def _listen(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return  # only the main thread hears interrupts
+        self._handler_before: Any = signal.signal(signal.SIGINT, self._stop)
+        shell = get_ipython()
+        if shell is not None:  # a cell that fails never reaches finish()
+            shell.events.register("post_run_cell", self._stop_listening)
+
+    def _stop_listening(self, *_: object) -> None:
+        if signal.getsignal(signal.SIGINT) == self._stop:
+            signal.signal(signal.SIGINT, self._handler_before)
+
+    def _stop(self, *_: object) -> None:
+        # Nothing is shown from here: the interrupt may have come in the middle of showing something.
         self._asked_to_stop = True
-        self.button.disabled = True
-        self._status.update(_line(message("widget.training.stopping")))
+        signal.signal(signal.SIGINT, self._handler_before)
 
     def _now(self, event: Event) -> str:
         if self._asked_to_stop:
