@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ def main() -> int:
     except ResonanceError as error:
         print(error, file=sys.stderr)
         return 1
+    gc.freeze()  # Python's last sweep through all of torch took 10 s on a busy machine; without it the end takes 1.5 s
     return 0
 
 
