@@ -625,6 +625,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace
 
 
+@pytest.mark.slow
 def test_the_real_process_serves_a_real_model_and_ends(trained: Workspace) -> None:
     with service.start(trained) as running_service:
         answer = post(running_service.url, headers={"Authorization": f"Bearer {running_service.token}"}, data={})
@@ -639,6 +640,7 @@ def test_the_real_process_serves_a_real_model_and_ends(trained: Workspace) -> No
     running_service.stop()  # again does no harm
 
 
+@pytest.mark.slow
 def test_the_service_ends_when_its_parent_is_killed(trained: Workspace, tmp_path: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path; from resonance_helpers import service\n"
