@@ -38,7 +38,10 @@ _OPPOSITES = frozenset(
     frozenset(pair)
     for pair in ("开关", "冷热", "左右", "上下", "快慢", "大小", "多少", "高低", "进出", "来去", "坐站", "起躺")
 )
-_SAME_SENTENCE = 0.5  # of what was meant must be there, or it is another sentence and not this one turned round
+_TURNING = _NUMERALS.union(*_OPPOSITES)
+_SAME_SENTENCE = (
+    0.5  # of the shorter text must be in the other, or it is another sentence and not this one turned round
+)
 
 
 class Flip(NamedTuple):
@@ -57,19 +60,19 @@ def meaning_flips(rows: Iterable[TestRow]) -> tuple[Flip, ...]:
 
 def flip_kind(reference: str, heard: str) -> str | None:
     """How ``heard`` turns ``reference`` round, or None. Another sentence altogether is an error of another kind."""
-    edits = diff(reference, heard)
-    changed = [(meant, said) for kind, meant, said in edits if kind != "equal"]
-    if not changed or not _is_same_sentence(edits):
+    meant, said = normalise(reference), normalise(heard)
+    if not said or meant == said or not _is_same_sentence(meant, said):
         return None
-    if _negations(reference) % 2 != _negations(heard) % 2:
+    if _negations(meant) % 2 != _negations(said) % 2:
         return "negation"
-    if any(frozenset((a, b)) in _OPPOSITES for meant, said in changed for a, b in zip(meant, said, strict=False)):
+    lost, added = set(meant) - set(said), set(said) - set(meant)
+    if any(pair & lost and pair & added for pair in _OPPOSITES):
         return "opposite"
-    return "number" if any(_another_number(meant, said) for meant, said in changed) else None
+    return "number" if any(_another_number(before, after) for _, before, after in diff(meant, said)) else None
 
 
 def _negations(text: str) -> int:
-    return len(_NEGATION.findall(_NO_NEGATION.sub("", normalise(text))))
+    return len(_NEGATION.findall(_NO_NEGATION.sub("", text)))
 
 
 def _another_number(meant: str, said: str) -> bool:
@@ -79,16 +82,11 @@ def _another_number(meant: str, said: str) -> bool:
     return any(c != "一" for c in before + after)  # 等一下 and 等下 mean the same
 
 
-def _is_same_sentence(edits: list[tuple[str, str, str]]) -> bool:
-    """Whether enough of the meant characters are there, those left out that may have turned the sentence round."""
-    parts = [(kind, len(_without_turns(meant))) for kind, meant, _ in edits]
-    total = sum(count for _, count in parts)
-    same = sum(count for kind, count in parts if kind == "equal")
-    return total == 0 or same >= _SAME_SENTENCE * total
-
-
-def _without_turns(piece: str) -> str:
-    return "".join(c for c in _NEGATION.sub("", piece) if c not in _NUMERALS and not any(c in p for p in _OPPOSITES))
+def _is_same_sentence(meant: str, said: str) -> bool:
+    """Whether the texts share enough beside the characters that may have turned one into the other."""
+    meant, said = ("".join(c for c in _NEGATION.sub("", text) if c not in _TURNING) for text in (meant, said))
+    shared = sum(len(piece) for kind, piece, _ in diff(meant, said) if kind == "equal")
+    return shared >= _SAME_SENTENCE * min(len(meant), len(said))
 
 
 # ── The page ─────────────────────────────────────────────────────────────────

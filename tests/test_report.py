@@ -131,6 +131,8 @@ def test_a_failure_leaves_the_earlier_page(tmp_path: Path, monkeypatch: pytest.M
         ("没吃药", "吃药", "negation"),
         ("帮我开灯", "帮我关灯", "opposite"),
         ("太冷了", "太热了", "opposite"),
+        ("帮我开灯", "关灯", "opposite"),
+        ("要", "不", "negation"),
         ("吃两片药", "吃三片药", "number"),
         ("吃 2 片药", "吃20片药", "number"),
         ("一百二十", "一百三十", "number"),

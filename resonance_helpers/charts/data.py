@@ -54,7 +54,8 @@ def _small_waveform(axes: Axes, row: Row) -> None:
     axes.set_yticks([])
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(labelsize=8)
-    axes.set_title(f"{verdict(row.level)} · {_short(row.text)}", fontsize=10, color=colour)
+    phrase = message("chart.waveforms.take", text=_short(row.text), take=row.take) if row.take > 1 else _short(row.text)
+    axes.set_title(f"{verdict(row.level)} · {phrase}", fontsize=10, color=colour)
     if len(row.envelope):
         time = np.linspace(0, row.seconds, len(row.envelope))
         axes.fill_between(time, -row.envelope, row.envelope, color=colour, linewidth=0.5)

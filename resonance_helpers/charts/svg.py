@@ -42,7 +42,7 @@ def memory_bars_svg(needs: Sequence[Need], have_gb: float | None) -> Svg:
         parts += [
             _text(left - 10, y + 15, name, anchor="end"),
             f'<rect x="{left}" y="{y + 2}" width="{x(need.gb) - left:.1f}" height="{row - 8}" rx="3" fill="{colour}"/>',
-            _text(x(need.gb) + 8, y + 15, f"{value} {verdict}".strip(), halo=True),
+            _text(left + width + 14, y + 15, f"{value} {verdict}".strip()),
         ]
         lines.append(f"{name}: {value} {verdict}".strip())
     if have_gb:
@@ -58,7 +58,7 @@ def memory_bars_svg(needs: Sequence[Need], have_gb: float | None) -> Svg:
         parts.append(_text(left, top - 12, have, colour=SOFT))
     parts.append(_text(12, height - 16, message("chart.memory.note"), size=12, colour=SOFT))
     alt = "\n".join([message("chart.memory.title"), have, *lines, message("chart.memory.note")])
-    return _svg(left + width + 190, height, parts, alt)
+    return _svg(left + width + 170, height, parts, alt)
 
 
 def tunnel_svg(place: Place, host: str, local_port: int, remote_port: int, port: int = 22) -> Svg:
@@ -127,11 +127,8 @@ def _clipped(words: str, width: float, size: int) -> str:
     return words
 
 
-def _text(
-    x: float, y: float, words: str, *, size: int = 13, anchor: str = "start", colour: str = INK, halo: bool = False
-) -> str:
-    outline = ' stroke="#fff" stroke-width="3" paint-order="stroke"' if halo else ""
-    look = f'font-size="{size}" text-anchor="{anchor}" fill="{colour}"{outline}'
+def _text(x: float, y: float, words: str, *, size: int = 13, anchor: str = "start", colour: str = INK) -> str:
+    look = f'font-size="{size}" text-anchor="{anchor}" fill="{colour}"'
     return f'<text x="{x:.1f}" y="{y:.1f}" {look}>{escape(words)}</text>'
 
 

@@ -55,14 +55,14 @@ def _line(axes: Axes, points: Sequence[tuple[int, float]], colour: str, style: s
     quiet(axes)
     axes.set_title(title)
     if points:
-        axes.plot(*zip(*points, strict=True), style, color=colour, markersize=4, linewidth=1.6)
+        axes.plot(*zip(*points, strict=True), style, color=colour, markersize=4, linewidth=1.6, clip_on=False)
         axes.set_ylim(bottom=0)
     else:
         axes.text(0.5, 0.5, message("chart.curve.waiting"), transform=axes.transAxes, ha="center", color=SOFT)
 
 
 def _mark_best(axes: Axes, step: int, cer: float) -> None:
-    axes.plot([step], [cer], "*", color=INK, markersize=16, zorder=5)
+    axes.plot([step], [cer], "*", color=INK, markersize=16, zorder=5, clip_on=False)
     axes.annotate(
         message("chart.curve.best", step=step, cer=f"{cer:.2f}"),
         (step, cer),
