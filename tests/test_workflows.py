@@ -83,6 +83,8 @@ def test_lessons_run_in_order_with_their_parameters_in_the_notebooks_folder(
 
     facts = json.loads((output / "facts.json").read_text())
     assert facts == [sys.executable, str(workflows.NOTEBOOKS_DIR), "en", str(data), 7]
+    executed = nbformat.read(output / "notebooks" / "06_lesson.ipynb", as_version=4)
+    assert set(executed.metadata.papermill.parameters) == {"DATA_DIR", "OUTPUT_DIR", "STEPS"}  # it declares no other
     assert seen == [(0, 2, "06_lesson"), (1, 2, "07_lesson"), (2, 2, "")]
     assert sorted(p.name for p in (output / "notebooks").iterdir()) == ["06_lesson.ipynb", "07_lesson.ipynb"]
     written = summary_of(output)
