@@ -8,6 +8,7 @@ misnamed weights as nothing, accept another base model and look a missing folder
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -31,6 +32,9 @@ from .messages import ResonanceError, message
 from .settings import LoraSettings
 from .whisper import SpeechModel
 from .workspace import Workspace, replacing_folder, write_json
+
+# PEFT asks transformers for this on every new adapter: nothing that somebody who reads a lesson could mend.
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
 SCHEMA = 1
 WEIGHTS, CONFIG, MANIFEST = "adapter_model.safetensors", "adapter_config.json", "resonance.json"

@@ -227,7 +227,10 @@ def test_an_answer_arrives_whether_right_or_not(capsys: pytest.CaptureFixture[st
 
 def test_the_serving_commands_quote_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     serving.show_serving_commands(Workspace(tmp_path, Path("/data/my output"), "p-01"))
-    assert "resonance serve '/data/my output' --port 6006" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "resonance serve '/data/my output' --port 6006\n" in shown and "--base-model" not in shown
+    serving.show_serving_commands(Workspace(tmp_path, Path("/data"), "p-01"), "/models/my base")
+    assert "resonance serve /data --port 6006 --base-model '/models/my base'\n" in capsys.readouterr().out
 
 
 def test_the_whole_way_marks_what_is_there(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

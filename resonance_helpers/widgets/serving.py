@@ -97,9 +97,10 @@ def check_service(client: ResonanceClient, answers: list[Answer]) -> None:
     check(healthy and answered == len(answers), words, message("lesson09.check.fix"))
 
 
-def show_serving_commands(workspace: Workspace) -> None:
+def show_serving_commands(workspace: Workspace, base_model: str = "") -> None:
     """The commands that keep the service running on a server, with this workspace's folder and AutoDL's first port."""
     serve = f"resonance serve {shlex.quote(str(workspace.output_dir))} --port {AUTODL_PORTS[0]}"
+    serve += f" --base-model {shlex.quote(base_model)}" if base_model else ""
     rows = [
         (message("lesson09.command.open"), f"tmux new -s {SESSION}"),
         (message("lesson09.command.serve"), serve),
