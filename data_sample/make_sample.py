@@ -73,9 +73,9 @@ def record(text: str, take: int, rng: np.random.Generator) -> np.ndarray:
         wave = put_in_room(
             pad(wave, 0.08, 0.08),
             rng,
-            reverb_s=rng.uniform(0.25, 0.40),
-            wet=rng.uniform(0.25, 0.40),
-            noise_db=rng.uniform(-27, -22),
+            reverb_s=rng.uniform(0.20, 0.35),
+            wet=rng.uniform(0.15, 0.30),
+            noise_db=rng.uniform(-30, -24),
             level_db=rng.uniform(-12, -6),
         )
     else:

@@ -17,6 +17,7 @@ from pathlib import Path
 import jiwer
 import numpy as np
 import torch
+import transformers
 from make_practice_model import labels_of
 from peft import LoraConfig, get_peft_model
 from practice_speech import TEST_RATES, TEST_VARIANTS, TRAIN_VARIANTS, log_mel, record_all
@@ -108,6 +109,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only-sample", action="store_true", help="skip the healthy clips")
     options = parser.parse_args()
+    transformers.logging.set_verbosity_error()  # `generate` comments on every default it fills in
 
     processor = WhisperProcessor.from_pretrained(options.model)
     model = WhisperForConditionalGeneration.from_pretrained(options.model).eval()

@@ -63,7 +63,7 @@ def vary(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         rng,
         reverb_s=rng.uniform(0.1, 0.5),
         wet=rng.uniform(0, 0.4),
-        noise_db=rng.uniform(-50, -22),
+        noise_db=rng.uniform(-50, -18),
         level_db=rng.uniform(-15, 5),
     )
     return wave.astype(np.float32)

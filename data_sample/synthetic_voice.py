@@ -74,19 +74,19 @@ class Impairment:
     def draw(cls, rng: np.random.Generator) -> Impairment:
         """Draw the state of this speaker for one file."""
         return cls(
-            tempo=rng.uniform(1.5, 1.9),
-            unevenness=rng.uniform(0.10, 0.22),
-            undershoot_ms=rng.uniform(28, 42),
-            centring=rng.uniform(0.25, 0.38),
-            blur_hz=rng.uniform(90, 150),
-            warp=rng.uniform(0.86, 0.91),
-            pitch_range=rng.uniform(0.10, 0.30),
+            tempo=rng.uniform(1.4, 1.75),
+            unevenness=rng.uniform(0.08, 0.16),
+            undershoot_ms=rng.uniform(18, 28),
+            centring=rng.uniform(0.15, 0.26),
+            blur_hz=rng.uniform(60, 110),
+            warp=rng.uniform(0.88, 0.92),
+            pitch_range=rng.uniform(0.20, 0.40),
             tremor_hz=rng.uniform(4.5, 7.0),
-            tremor_depth=rng.uniform(0.04, 0.09),
-            breath=rng.uniform(0.30, 0.50),
+            tremor_depth=rng.uniform(0.03, 0.07),
+            breath=rng.uniform(0.20, 0.38),
             pauses=int(rng.integers(0, 3)),
             pause_ms=rng.uniform(60, 180),
-            dullness_db=rng.uniform(4, 9),
+            dullness_db=rng.uniform(3, 7),
         )
 
 
