@@ -123,7 +123,7 @@ class _Run:
         shutil.rmtree(checkpoints)
         self.was_asked = teller.was_asked
         evaluated = [point for point in self.log.history if point.dev_cer is not None]
-        best = min(evaluated, key=lambda point: (point.dev_cer, point.step))
+        best = min(evaluated, key=lambda point: (point.dev_cer, point.dev_loss))
         steps = trainer.state.global_step
         early = "training.stopped.early" if steps < self.settings.steps else "training.stopped.done"
         return {

@@ -100,9 +100,9 @@ class LiveTraining:
 
 
 def best_step(history: Sequence[Point]) -> int | None:
-    """The step with the lowest dev CER so far, the earliest of equals."""
-    tested = [(point.dev_cer, point.step) for point in history if point.dev_cer is not None]
-    return min(tested)[1] if tested else None
+    """The step with the lowest dev CER so far, of equals the one with the lowest dev loss."""
+    tested = [(point.dev_cer, point.dev_loss, point.step) for point in history if point.dev_cer is not None]
+    return min(tested)[2] if tested else None
 
 
 def ended(result: TrainingResult) -> str:
