@@ -31,6 +31,7 @@ from .data import augmented_table, feature_table
 from .records import Event, RunLog, TrainingResult
 from .trainer import Teller, build
 
+FINISHING_WEIGHT = 2  # how often a held-out phrase comes while another one comes once, to catch up
 Phase = dict[str, Any]  # what a phase adds to the facts of the run
 
 
@@ -67,7 +68,7 @@ def train(
     run = _Run(workspace, settings, speech, window_s, dev, log, on_event, should_stop)
     phases = run.choose_steps()
     if dev.by == "phrases" and not run.was_asked:
-        phases |= run.finish_on_everything(phases["best_step"])
+        phases |= run.finish_on_everything()
     result = TrainingResult(
         run_dir=log.folder,
         adapter_dir=workspace.adapter,
@@ -134,17 +135,16 @@ class _Run:
             "finishing_steps": 0,
         }
 
-    def finish_on_everything(self, best_step: int) -> Phase:
-        """Go on from the best checkpoint with the held-out phrases back in, until they were seen as often as the rest.
+    def finish_on_everything(self) -> Phase:
+        """Go on from the best checkpoint with the held-out phrases back in, while the learning rate falls to zero.
 
-        The learning rate falls to zero meanwhile. There is nothing left to measure on, so this part has no dev CER.
+        Unheard phrases choose an early step; the phrases that the person will really say want more. There is nothing
+        left to measure on, so this part has no dev CER.
         """
         settings = self.settings
-        passes = best_step * settings.batch_size * settings.accumulation / len(self.dev.fit)  # over each clip so far
         table = (*self.dev.fit, *(clip for clip in self.dev.dev for _ in range(FINISHING_WEIGHT)))
-        clips = passes / FINISHING_WEIGHT * len(table)
-        steps = max(1, round(clips / settings.batch_size / settings.accumulation))
-        finishing = replace(settings, steps=steps, warmup_steps=1, learning_rate=settings.learning_rate / 2)
+        steps = max(1, settings.steps // 2)
+        finishing = replace(settings, steps=steps, warmup_steps=1)
         done = self.log.history[-1].step
         teller = Teller(self.log, done + steps, self.on_event, self.should_stop, done)
         build(self.speech, finishing, self.log.folder / "checkpoints", self._table(table), teller).train()
@@ -155,9 +155,6 @@ class _Run:
         if self.settings.augment:
             return augmented_table(utterances, self.speech, self.window_s)
         return feature_table(utterances, self.speech, self.window_s, self.workspace.cache / "features")
-
-
-FINISHING_WEIGHT = 3  # how often a held-out phrase comes for each time that another one comes
 
 
 def _manifest(
