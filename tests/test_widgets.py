@@ -215,9 +215,10 @@ def test_a_finished_run_looks_the_same_live_and_from_its_folder(screen: Screen) 
     assert message("chart.curve.best", step=40, cer="0.10") in seen_live
 
 
-def test_the_best_step_is_the_earliest_of_equals() -> None:
-    points = [event(step, cer).point for step, cer in ((20, 0.2), (40, 0.1), (60, 0.1))]
-    assert live_training.best_step(points) == 40
+def test_the_best_step_has_the_lowest_cer_and_of_equals_the_lowest_loss() -> None:
+    tests = ((20, 0.2, 0.1), (40, 0.1, 0.9), (60, 0.1, 0.4), (80, 0.1, 0.5))
+    points = [Point(step, float(step), dev_cer=cer, dev_loss=loss) for step, cer, loss in tests]
+    assert live_training.best_step(points) == 60
     assert live_training.best_step([event(5, loss=1.0).point]) is None
 
 
