@@ -117,6 +117,7 @@ def main() -> None:
     if not options.only_sample:
         own = [text for text in phrases["sample_train"] + phrases["sample_new"] for _ in range(3)]
         for title, texts, variants in (
+            ("healthy, sample phrases, trained voices, new rates", own, TRAIN_VARIANTS),
             ("healthy, sample phrases, new voices and rates", own, TEST_VARIANTS),
             ("healthy, phrases never trained on, trained voices", UNSEEN * 3, TRAIN_VARIANTS),
         ):
