@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from IPython import get_ipython
 from IPython.display import DisplayHandle, display
 
 from ..charts.markup import Markup, escape
@@ -75,12 +74,10 @@ class LiveTraining:
     def _listen(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return  # only the main thread hears interrupts
+        # A cell that fails never reaches finish(), but the kernel gives the interrupt back after every cell.
         self._handler_before: Any = signal.signal(signal.SIGINT, self._stop)
-        shell = get_ipython()
-        if shell is not None:  # a cell that fails never reaches finish()
-            shell.events.register("post_run_cell", self._stop_listening)
 
-    def _stop_listening(self, *_: object) -> None:
+    def _stop_listening(self) -> None:
         if signal.getsignal(signal.SIGINT) == self._stop:
             signal.signal(signal.SIGINT, self._handler_before)
 
