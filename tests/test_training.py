@@ -153,7 +153,7 @@ def test_consent_without_training_is_not_enough(own_sample: Workspace) -> None:
         own_sample.consent,
         Consent("1", "patient-a", "a parent", "mother", True, ("evaluation",), "this machine", "2026-01-01"),
     )
-    refused(own_sample, "RZ-0414")
+    assert "训练" in refused(own_sample, "RZ-0414"), "it says which purpose is missing"
 
 
 def test_lesson_five_comes_first(own_sample: Workspace) -> None:

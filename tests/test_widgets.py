@@ -112,7 +112,9 @@ def test_checks_and_progress_are_readable_in_an_executed_notebook(executed: nbfo
 
 
 def test_outside_ipython_nothing_happens() -> None:
+    before = sys.excepthook
     widgets.install_friendly_errors()
+    assert sys.excepthook is before
 
 
 # ── Progress ─────────────────────────────────────────────────────────────────
