@@ -85,3 +85,14 @@ def shared_speech() -> Path:
 @pytest.fixture(scope="session")
 def whisper_base() -> Path:
     return SHARED / "models" / "whisper-base"
+
+
+@pytest.fixture(scope="module")
+def folder_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Adapters of two patients, as far as a service looks."""
+    from serving import ANSWERS, make_adapter
+
+    root = tmp_path_factory.mktemp("patients")
+    for patient in ANSWERS:
+        make_adapter(root / patient / "adapter", patient)
+    return root

@@ -1,120 +1,29 @@
-"""The service over real HTTP, with voices that answer by patient; and once as the real process with a real Whisper."""
+"""The service over real HTTP, with voices that answer by patient."""
 
 from __future__ import annotations
 
 import asyncio
 import http.client
-import io
 import json
 import logging
-import os
-import signal
 import socket
-import subprocess
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import fields, replace
 from pathlib import Path
 
-import httpx
-import numpy as np
 import pytest
-import soundfile
-import uvicorn
-from fastapi import FastAPI
+from serving import HTTP, SHORT, SHOWN, TOKEN, Voices, make_adapter, post, refused, running, sound
 
-from resonance_helpers import ResonanceError, adapter, service
-from resonance_helpers.adapter import Manifest
+from resonance_helpers import ResonanceError
 from resonance_helpers.messages import LANGUAGES, message
 from resonance_helpers.service import engine as engine_module
-from resonance_helpers.service import process as process_module
-from resonance_helpers.service import server as server_module
-from resonance_helpers.service.__main__ import main
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.engine import Engine
 from resonance_helpers.service.problems import STATUS, language_of
 from resonance_helpers.service.registry import AdapterRegistry
 from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE, ServiceSettings
-from resonance_helpers.workspace import PRACTICE_MODEL_DIR, Workspace
-
-TOKEN = "a-key-for-tests-only"
-ANSWERS = {"alice": "我想喝水", "bob": "幫我開燈"}  # bob's model writes Traditional characters
-SHOWN = {"alice": "我想喝水", "bob": "帮我开灯"}
-
-
-HTTP = httpx.Client(trust_env=False)  # one for all: making one costs more than a request
-
-
-class Voices:
-    """Answers by patient. Like PEFT it switches its one model in place: two threads at once would mix them up."""
-
-    def __init__(self, pause_s: float = 0.0) -> None:
-        self.active = ""
-        self.pause_s = pause_s
-        self.heard: list[int] = []
-        self.failure: Exception | None = None
-
-    def recognise(self, samples: Sequence[np.ndarray], patient_id: str) -> list[str]:
-        self.active = patient_id
-        time.sleep(self.pause_s)
-        self.heard += [len(clip) for clip in samples]
-        if self.failure:
-            raise self.failure
-        return [ANSWERS[self.active]] * len(samples)
-
-
-def make_adapter(folder: Path, patient: str, weights: str = "0" * 64, name: str = PRACTICE_MODEL) -> Path:
-    """An adapter as far as the registry looks: its manifest."""
-    facts = dict.fromkeys((field.name for field in fields(Manifest)), "") | {
-        "schema": adapter.SCHEMA,
-        "patient_id": patient,
-        "base_model": {"name": name, "revision": "1", "tensors_sha256": weights},
-        "language": "zh",
-        "window_s": 4.0,
-        "versions": {},
-    }
-    folder.mkdir(parents=True)
-    (folder / "resonance.json").write_text(json.dumps(facts))
-    return folder
-
-
-def sound(seconds: float = 1.0, rate: int = 48_000, channels: int = 2, kind: str = "WAV", level: float = 0.3) -> bytes:
-    """A tone that comes and goes, as the bytes of a file."""
-    time_s = np.arange(round(seconds * rate)) / rate
-    tone = level * np.sin(2 * np.pi * 220 * time_s) * (np.sin(2 * np.pi * 2 * time_s) > 0)
-    file = io.BytesIO()
-    soundfile.write(file, np.stack([tone] * channels, axis=1), rate, format=kind)
-    return file.getvalue()
-
-
-SHORT = sound(0.3, SAMPLE_RATE, 1)
-
-
-@contextmanager
-def running(app: FastAPI) -> Iterator[str]:
-    """``app`` behind a real uvicorn on a free port; gives its URL."""
-    with server_module.listen("127.0.0.1", 0) as listening:
-        server = uvicorn.Server(server_module.uvicorn_config(app))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def folder_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("patients")
-    for patient in ANSWERS:
-        make_adapter(root / patient / "adapter", patient)
-    return root
 
 
 @pytest.fixture(scope="module")
@@ -126,25 +35,6 @@ def voices() -> Voices:
 def url(folder_of_two: Path, voices: Voices) -> Iterator[str]:
     with running(create_app(voices, AdapterRegistry(folder_of_two), TOKEN)) as address:
         yield address
-
-
-def post(url: str, content: bytes | None = None, **more: object) -> httpx.Response:
-    """A good request for alice unless ``more`` says otherwise."""
-    request = {
-        "files": {"file": ("clip.wav", sound() if content is None else content)},
-        "data": {"patient_id": "alice"},
-        "headers": {"Authorization": f"Bearer {TOKEN}", "Accept-Language": "en"},
-        "timeout": 30,
-    } | more
-    return HTTP.post(f"{url}/transcribe", **request)
-
-
-def refused(response: httpx.Response, code: str) -> str:
-    """The sentence of a refusal that is what it should be."""
-    assert response.json()["code"] == code, response.text
-    assert response.status_code == STATUS[code]
-    assert set(response.json()) == {"code", "detail"}
-    return response.json()["detail"]
 
 
 # ── What the guide promises ──────────────────────────────────────────────────
@@ -353,9 +243,10 @@ def test_a_missing_field_is_named(url: str, request_: dict[str, object], field: 
 
 def test_a_body_that_is_no_form_is_refused(url: str) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "multipart/form-data"}
-    refused(HTTP.post(f"{url}/transcribe", content=b"rubbish", headers=headers), "RZ-0910")
-    two = [("file", ("a", sound())), ("file", ("b", sound()))]
-    refused(post(url, files=two), "RZ-0910")
+    rubbish = HTTP.post(f"{url}/transcribe", content=b"rubbish", headers=headers)
+    two = post(url, files=[("file", ("a", sound())), ("file", ("b", sound()))])
+    for response in (rubbish, two):
+        assert "multipart/form-data" in refused(response, "RZ-0910")
 
 
 def test_a_full_queue_says_when_to_come_back(small: str) -> None:
@@ -461,58 +352,6 @@ def _asking(accept_language: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {TOKEN}", "Accept-Language": accept_language}
 
 
-# ── The registry ─────────────────────────────────────────────────────────────
-def test_three_layouts_are_found(folder_of_two: Path, tmp_path: Path) -> None:
-    alice = make_adapter(tmp_path / "out" / "adapter", "alice")
-    assert AdapterRegistry(alice).patients == AdapterRegistry(alice.parent).patients == ("alice",)
-    assert AdapterRegistry(folder_of_two).patients == ("alice", "bob")
-    assert AdapterRegistry({"alice": alice}).folder("alice") == alice.resolve()
-
-
-def test_an_empty_or_missing_folder_names_itself(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(ResonanceError) as caught:
-            AdapterRegistry(path)
-        assert caught.value.code == "RZ-0921"
-        for lang in LANGUAGES:
-            assert str(path) in message("RZ-0921", lang=lang, **caught.value.facts)
-
-
-def test_an_adapter_of_somebody_else_stops_the_start(tmp_path: Path) -> None:
-    make_adapter(tmp_path / "alice" / "adapter", "bob")
-    with pytest.raises(ResonanceError) as caught:
-        AdapterRegistry(tmp_path)
-    assert caught.value.code == "RZ-0922"
-    for lang in LANGUAGES:
-        said = message("RZ-0922", lang=lang, **caught.value.facts)
-        assert "alice" in said and "bob" in said
-
-
-def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
-    make_adapter(tmp_path / "elsewhere" / "adapter", "bob")
-    make_adapter(tmp_path / "served" / "alice" / "adapter", "alice")
-    (tmp_path / "served" / "bob").symlink_to(tmp_path / "elsewhere")
-    assert AdapterRegistry(tmp_path / "served").patients == ("alice",)
-
-
-def test_a_folder_that_is_no_pseudonym_is_refused(tmp_path: Path) -> None:
-    make_adapter(tmp_path / "Li Hua" / "adapter", "Li Hua")
-    with pytest.raises(ResonanceError) as caught:
-        AdapterRegistry(tmp_path)
-    assert caught.value.code == "RZ-0002"
-
-
-def test_patients_of_different_base_models_are_not_served_together(tmp_path: Path) -> None:
-    make_adapter(tmp_path / "alice" / "adapter", "alice", weights="a" * 64)
-    make_adapter(tmp_path / "bob" / "adapter", "bob", weights="b" * 64)
-    with pytest.raises(ResonanceError) as caught:
-        AdapterRegistry(tmp_path)
-    assert caught.value.code == "RZ-0927"
-    make_adapter(tmp_path / "same" / "carol" / "adapter", "carol", name="another/name")
-    make_adapter(tmp_path / "same" / "dave" / "adapter", "dave")
-    assert AdapterRegistry(tmp_path / "same").patients == ("carol", "dave")  # the weights decide, not the name
-
-
 # ── The engine ───────────────────────────────────────────────────────────────
 def test_closing_finishes_what_was_accepted() -> None:
     engine = Engine(Voices(pause_s=0.2), ServiceSettings())
@@ -525,138 +364,3 @@ def test_closing_finishes_what_was_accepted() -> None:
         return (await answer).text
 
     assert asyncio.run(ask_and_close()) == SHOWN["alice"]
-
-
-# ── The process ──────────────────────────────────────────────────────────────
-def test_a_missing_package_is_a_sentence_with_the_pip_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(server_module, "NEEDED", {"no_such_module": "no-such-package"})
-    for call in (service.start, service.serve):
-        with pytest.raises(ResonanceError) as caught:
-            call(tmp_path)
-        assert caught.value.code == "RZ-0920"
-        for lang in LANGUAGES:
-            assert "pip install no-such-package" in message("RZ-0920", lang=lang, **caught.value.facts)
-
-
-def test_a_workspace_that_is_not_trained_names_lesson_06(tmp_path: Path) -> None:
-    with pytest.raises(ResonanceError) as caught:
-        service.start(Workspace(tmp_path, tmp_path, "alice"))
-    assert caught.value.code == "RZ-0006"
-
-
-def test_a_taken_port_is_said_before_anything_is_loaded(folder_of_two: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        for call in (service.start, service.serve):
-            with pytest.raises(ResonanceError) as caught:
-                call(folder_of_two, port=port)
-            assert caught.value.code == "RZ-0923"
-            for lang in LANGUAGES:
-                assert str(port) in message("RZ-0923", lang=lang, **caught.value.facts)
-
-
-@pytest.mark.parametrize("host", ["256.0.0.1", "no.such.host.invalid"])
-def test_a_host_that_is_not_ours_is_said(folder_of_two: Path, host: str) -> None:
-    with pytest.raises(ResonanceError) as caught:
-        service.start(folder_of_two, host=host)
-    assert caught.value.code == "RZ-0923"
-
-
-def test_a_folder_without_adapters_is_said_before_anything_is_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for call in (service.start, service.serve):
-        with pytest.raises(ResonanceError) as caught:
-            call(tmp_path)
-        assert caught.value.code == "RZ-0921"
-    monkeypatch.setattr(sys, "argv", ["service", str(tmp_path)])
-    assert main() == 1
-    assert "RZ-0921" in capsys.readouterr().err
-
-
-@pytest.fixture
-def fake_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
-    """Have ``start`` run a small program in the service's place."""
-
-    def run(program: str) -> None:
-        make_adapter(tmp_path / "adapter", "alice")
-        script = tmp_path / "program.py"
-        script.write_text(program)
-        real = subprocess.Popen
-        monkeypatch.setattr(
-            process_module.subprocess, "Popen", lambda argv, **more: real([argv[0], str(script), *argv[3:]], **more)
-        )
-
-    return run
-
-
-def test_a_slow_start_is_ended_and_says_so(fake_process: Callable[[str], None], tmp_path: Path) -> None:
-    fake_process("import time\nprint('loading')\ntime.sleep(60)")
-    with pytest.raises(ResonanceError) as caught:
-        service.start(tmp_path, timeout_s=0.5)
-    assert caught.value.code == "RZ-0926"
-    for lang in LANGUAGES:
-        said = message("RZ-0926", lang=lang, **caught.value.facts)
-        assert "loading" in said and "timeout_s" in said and "0.5" in said
-
-
-def test_the_key_travels_in_the_environment_alone(fake_process: Callable[[str], None], tmp_path: Path) -> None:
-    fake_process("import os, sys\nprint(sys.argv, os.environ['RESONANCE_TOKEN'] == 'k' * 20)\nsys.exit(3)")
-    with pytest.raises(ResonanceError) as caught:
-        service.start(tmp_path, token="k" * 20)
-    assert "True" in caught.value.facts["log"] and "kkkk" not in str(caught.value)
-    assert caught.value.facts["exit_code"] == 3
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace with an adapter for the practice model (fresh, so it changes nothing)."""
-    if not (PRACTICE_MODEL_DIR / "model.safetensors").exists():
-        pytest.skip("the practice model is not there yet")
-    from resonance_helpers import base_models, whisper
-    from resonance_helpers.settings import LoraSettings
-
-    root = tmp_path_factory.mktemp("trained")
-    workspace = Workspace(root / "data", root / "out", "sample")
-    speech = whisper.load_speech_model(base_models.resolve(PRACTICE_MODEL, workspace.cache))
-    adapter.add_fresh(speech, LoraSettings())
-    manifest = adapter.read_manifest(make_adapter(root / "scratch", "sample"))
-    adapter.save(speech, workspace.adapter, replace(manifest, base_model=adapter.identity(speech)))
-    return workspace
-
-
-@pytest.mark.slow
-def test_the_real_process_serves_a_real_model_and_ends(trained: Workspace) -> None:
-    with service.start(trained) as running_service:
-        answer = post(running_service.url, headers={"Authorization": f"Bearer {running_service.token}"}, data={})
-        assert answer.status_code == 200 and answer.json()["model"] == PRACTICE_MODEL
-    log = running_service.log(100)  # the line of an answer is written after it was sent
-    assert running_service.url in log and "POST /transcribe 200" in log
-    assert running_service.token not in log
-    assert running_service.log_path.is_relative_to(trained.output_dir)
-    assert not running_service.running
-    with pytest.raises(httpx.ConnectError):
-        HTTP.get(f"{running_service.url}/health")
-    running_service.stop()  # again does no harm
-
-
-@pytest.mark.slow
-def test_the_service_ends_when_its_parent_is_killed(trained: Workspace, tmp_path: Path) -> None:
-    program = (
-        "import sys, time; from pathlib import Path; from resonance_helpers import service\n"
-        f"print(service.start(Path({str(trained.output_dir)!r})).url, flush=True); time.sleep(600)"
-    )
-    environment = process_module._environment("")
-    command = [sys.executable, "-c", program]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
-        assert parent.stdout
-        address = parent.stdout.readline().strip()
-        assert HTTP.get(f"{address}/health").status_code == 200
-        os.kill(parent.pid, signal.SIGKILL)
-    for _ in range(100):
-        try:
-            HTTP.get(f"{address}/health")
-        except httpx.TransportError:
-            return
-        time.sleep(0.1)
-    pytest.fail("the service outlived its parent")

@@ -4,8 +4,7 @@ Figures are matplotlib's; pictures for lessons 01–03 are SVG and HTML made wit
 matplotlib is not installed yet. So each name is loaded from its module when it is first asked for.
 """
 
-from importlib import import_module
-from typing import Any
+from ..lazy import lazy_names
 
 _HOMES = {
     "markup": ("Markup", "Svg", "table_html"),
@@ -28,15 +27,4 @@ _HOMES = {
     ),
     "serving": ("Answer", "answered_table", "bundle_sizes", "bundle_table", "latency", "qr_card"),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = sorted(_HOME_OF)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -96,16 +96,7 @@ def presets_table(presets: Mapping[str, TrainingSettings]) -> Markup:
     """The recipes beside each other, and why they differ, for every setting in which they do."""
     names = list(presets)
     rows = []
-    for field in (
-        "steps",
-        "batch_size",
-        "learning_rate",
-        "warmup_steps",
-        "eval_every",
-        "patience",
-        "window_s",
-        "augment",
-    ):
+    for field in SHOWN_SETTINGS:
         values = [_setting(getattr(presets[name], field)) for name in names]
         rows.append([message(f"chart.presets.{field}"), *values, message(f"chart.presets.{field}.why")])
     headers = [

@@ -4,8 +4,7 @@ Lessons 01–03 run before ipywidgets is installed, so each name is loaded from 
 only the forms and buttons need ipywidgets.
 """
 
-from importlib import import_module
-from typing import Any
+from ..lazy import lazy_names
 
 _HOMES = {
     "errors": ("install_friendly_errors",),
@@ -59,15 +58,4 @@ _HOMES = {
     "consent_form": ("ConsentForm",),
     "try_it": ("TryIt",),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = sorted(_HOME_OF)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -1,0 +1,109 @@
+"""Voices, adapters and requests for the tests of the service."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+import httpx
+import numpy as np
+import soundfile
+import uvicorn
+from fastapi import FastAPI
+
+from resonance_helpers import adapter
+from resonance_helpers.adapter import Manifest
+from resonance_helpers.service import server as server_module
+from resonance_helpers.service.problems import STATUS
+from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE
+
+TOKEN = "a-key-for-tests-only"
+ANSWERS = {"alice": "我想喝水", "bob": "幫我開燈"}  # bob's model writes Traditional characters
+SHOWN = {"alice": "我想喝水", "bob": "帮我开灯"}
+
+
+HTTP = httpx.Client(trust_env=False)  # one for all: making one costs more than a request
+
+
+class Voices:
+    """Answers by patient. Like PEFT it switches its one model in place: two threads at once would mix them up."""
+
+    def __init__(self, pause_s: float = 0.0) -> None:
+        self.active = ""
+        self.pause_s = pause_s
+        self.heard: list[int] = []
+        self.failure: Exception | None = None
+
+    def recognise(self, samples: Sequence[np.ndarray], patient_id: str) -> list[str]:
+        self.active = patient_id
+        time.sleep(self.pause_s)
+        self.heard += [len(clip) for clip in samples]
+        if self.failure:
+            raise self.failure
+        return [ANSWERS[self.active]] * len(samples)
+
+
+def make_adapter(folder: Path, patient: str, weights: str = "0" * 64, name: str = PRACTICE_MODEL) -> Path:
+    """An adapter as far as the registry looks: its manifest."""
+    facts = dict.fromkeys((field.name for field in fields(Manifest)), "") | {
+        "schema": adapter.SCHEMA,
+        "patient_id": patient,
+        "base_model": {"name": name, "revision": "1", "tensors_sha256": weights},
+        "language": "zh",
+        "window_s": 4.0,
+        "versions": {},
+    }
+    folder.mkdir(parents=True)
+    (folder / "resonance.json").write_text(json.dumps(facts))
+    return folder
+
+
+def sound(seconds: float = 1.0, rate: int = 48_000, channels: int = 2, kind: str = "WAV", level: float = 0.3) -> bytes:
+    """A tone that comes and goes, as the bytes of a file."""
+    time_s = np.arange(round(seconds * rate)) / rate
+    tone = level * np.sin(2 * np.pi * 220 * time_s) * (np.sin(2 * np.pi * 2 * time_s) > 0)
+    file = io.BytesIO()
+    soundfile.write(file, np.stack([tone] * channels, axis=1), rate, format=kind)
+    return file.getvalue()
+
+
+SHORT = sound(0.3, SAMPLE_RATE, 1)
+
+
+@contextmanager
+def running(app: FastAPI) -> Iterator[str]:
+    """``app`` behind a real uvicorn on a free port; gives its URL."""
+    with server_module.listen("127.0.0.1", 0) as listening:
+        server = uvicorn.Server(server_module.uvicorn_config(app))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+def post(url: str, content: bytes | None = None, **more: object) -> httpx.Response:
+    """A good request for alice unless ``more`` says otherwise."""
+    request = {
+        "files": {"file": ("clip.wav", sound() if content is None else content)},
+        "data": {"patient_id": "alice"},
+        "headers": {"Authorization": f"Bearer {TOKEN}", "Accept-Language": "en"},
+        "timeout": 30,
+    } | more
+    return HTTP.post(f"{url}/transcribe", **request)
+
+
+def refused(response: httpx.Response, code: str) -> str:
+    """The sentence of a refusal that is what it should be."""
+    assert response.json()["code"] == code, response.text
+    assert response.status_code == STATUS[code]
+    assert set(response.json()) == {"code", "detail"}
+    return response.json()["detail"]

@@ -1,0 +1,159 @@
+"""The service as a process: what stops its start, and the real one with a real Whisper."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from serving import HTTP, make_adapter, post
+
+from resonance_helpers import ResonanceError, adapter, service
+from resonance_helpers.messages import LANGUAGES, message
+from resonance_helpers.service import process as process_module
+from resonance_helpers.service import server as server_module
+from resonance_helpers.service.__main__ import main
+from resonance_helpers.settings import PRACTICE_MODEL
+from resonance_helpers.workspace import PRACTICE_MODEL_DIR, Workspace
+
+
+def test_a_missing_package_is_a_sentence_with_the_pip_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(server_module, "NEEDED", {"no_such_module": "no-such-package"})
+    for call in (service.start, service.serve):
+        with pytest.raises(ResonanceError) as caught:
+            call(tmp_path)
+        assert caught.value.code == "RZ-0920"
+        for lang in LANGUAGES:
+            assert "pip install no-such-package" in message("RZ-0920", lang=lang, **caught.value.facts)
+
+
+def test_a_workspace_that_is_not_trained_names_lesson_06(tmp_path: Path) -> None:
+    with pytest.raises(ResonanceError) as caught:
+        service.start(Workspace(tmp_path, tmp_path, "alice"))
+    assert caught.value.code == "RZ-0006"
+
+
+def test_a_taken_port_is_said_before_anything_is_loaded(folder_of_two: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        for call in (service.start, service.serve):
+            with pytest.raises(ResonanceError) as caught:
+                call(folder_of_two, port=port)
+            assert caught.value.code == "RZ-0923"
+            for lang in LANGUAGES:
+                assert str(port) in message("RZ-0923", lang=lang, **caught.value.facts)
+
+
+@pytest.mark.parametrize("host", ["256.0.0.1", "no.such.host.invalid"])
+def test_a_host_that_is_not_ours_is_said(folder_of_two: Path, host: str) -> None:
+    with pytest.raises(ResonanceError) as caught:
+        service.start(folder_of_two, host=host)
+    assert caught.value.code == "RZ-0923"
+
+
+def test_a_folder_without_adapters_is_said_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for call in (service.start, service.serve):
+        with pytest.raises(ResonanceError) as caught:
+            call(tmp_path)
+        assert caught.value.code == "RZ-0921"
+    monkeypatch.setattr(sys, "argv", ["service", str(tmp_path)])
+    assert main() == 1
+    assert "RZ-0921" in capsys.readouterr().err
+
+
+@pytest.fixture
+def fake_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Have ``start`` run a small program in the service's place."""
+
+    def run(program: str) -> None:
+        make_adapter(tmp_path / "adapter", "alice")
+        script = tmp_path / "program.py"
+        script.write_text(program)
+        real = subprocess.Popen
+        monkeypatch.setattr(
+            process_module.subprocess, "Popen", lambda argv, **more: real([argv[0], str(script), *argv[3:]], **more)
+        )
+
+    return run
+
+
+def test_a_slow_start_is_ended_and_says_so(fake_process: Callable[[str], None], tmp_path: Path) -> None:
+    fake_process("import time\nprint('loading')\ntime.sleep(60)")
+    with pytest.raises(ResonanceError) as caught:
+        service.start(tmp_path, timeout_s=0.5)
+    assert caught.value.code == "RZ-0926"
+    for lang in LANGUAGES:
+        said = message("RZ-0926", lang=lang, **caught.value.facts)
+        assert "loading" in said and "timeout_s" in said and "0.5" in said
+
+
+def test_the_key_travels_in_the_environment_alone(fake_process: Callable[[str], None], tmp_path: Path) -> None:
+    fake_process("import os, sys\nprint(sys.argv, os.environ['RESONANCE_TOKEN'] == 'k' * 20)\nsys.exit(3)")
+    with pytest.raises(ResonanceError) as caught:
+        service.start(tmp_path, token="k" * 20)
+    assert "True" in caught.value.facts["log"] and "kkkk" not in str(caught.value)
+    assert caught.value.facts["exit_code"] == 3
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace with an adapter for the practice model (fresh, so it changes nothing)."""
+    if not (PRACTICE_MODEL_DIR / "model.safetensors").exists():
+        pytest.skip("the practice model is not there yet")
+    from resonance_helpers import base_models, whisper
+    from resonance_helpers.settings import LoraSettings
+
+    root = tmp_path_factory.mktemp("trained")
+    workspace = Workspace(root / "data", root / "out", "sample")
+    speech = whisper.load_speech_model(base_models.resolve(PRACTICE_MODEL, workspace.cache))
+    adapter.add_fresh(speech, LoraSettings())
+    manifest = adapter.read_manifest(make_adapter(root / "scratch", "sample"))
+    adapter.save(speech, workspace.adapter, replace(manifest, base_model=adapter.identity(speech)))
+    return workspace
+
+
+@pytest.mark.slow
+def test_the_real_process_serves_a_real_model_and_ends(trained: Workspace) -> None:
+    with service.start(trained) as running_service:
+        answer = post(running_service.url, headers={"Authorization": f"Bearer {running_service.token}"}, data={})
+        assert answer.status_code == 200 and answer.json()["model"] == PRACTICE_MODEL
+    log = running_service.log(100)  # the line of an answer is written after it was sent
+    assert running_service.url in log and "POST /transcribe 200" in log
+    assert running_service.token not in log
+    assert running_service.log_path.is_relative_to(trained.output_dir)
+    assert not running_service.running
+    with pytest.raises(httpx.ConnectError):
+        HTTP.get(f"{running_service.url}/health")
+    running_service.stop()  # again does no harm
+
+
+@pytest.mark.slow
+def test_the_service_ends_when_its_parent_is_killed(trained: Workspace, tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from resonance_helpers import service\n"
+        f"print(service.start(Path({str(trained.output_dir)!r})).url, flush=True); time.sleep(600)"
+    )
+    environment = process_module._environment("")
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        assert parent.stdout
+        address = parent.stdout.readline().strip()
+        assert HTTP.get(f"{address}/health").status_code == 200
+        os.kill(parent.pid, signal.SIGKILL)
+    for _ in range(100):
+        try:
+            HTTP.get(f"{address}/health")
+        except httpx.TransportError:
+            return
+        time.sleep(0.1)
+    pytest.fail("the service outlived its parent")
