@@ -37,7 +37,7 @@ function Invoke-Checked {
 
 function Install-Resonance {
     $python = @(Find-Python)
-    $text = (Get-Content pyproject.toml, constraints.txt -Raw -Encoding UTF8) -join ""
+    $text = (Get-Content "pyproject.toml", "constraints.txt" -Raw -Encoding UTF8) -join ""
     $bytes = [Text.Encoding]::UTF8.GetBytes($text + $env:TORCH)
     $stamp = [BitConverter]::ToString([Security.Cryptography.SHA256]::Create().ComputeHash($bytes))
     $stampFile = Join-Path $Venv ".resonance-setup"
@@ -51,6 +51,7 @@ function Install-Resonance {
     }
     Invoke-Checked $VenvPython -m pip install --quiet -c constraints.txt -e ".[serve,test]"
     Set-Content $stampFile $stamp
+    Write-Host "安装好了。/ Installed."
 }
 
 Install-Resonance

@@ -62,6 +62,7 @@ setup() {
     fi
     "$VENV/bin/python" -m pip install $quiet -c "$constraints" -e ".[serve,test]"
     echo "$stamp" >"$VENV/.resonance-setup"
+    say "安装好了。/ Installed."
 }
 
 case "${1:-}" in
