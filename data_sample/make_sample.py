@@ -17,7 +17,7 @@ import numpy as np
 from synthetic_voice import Impairment, encode, impair, pad, put_in_room, speak
 
 HERE = Path(__file__).resolve().parent
-SEED = 20261122
+SEED = 20261123  # drawn once, after severity and model were settled on samples of seeds 1 and 2
 TAKES = (1, 2, 3)
 OTHER_ROOM_TAKE = 3
 PATIENT_VARIANT = "m5"  # the practice model is never trained on this voice

@@ -107,6 +107,7 @@ def main() -> None:
     parser.add_argument("--sample", type=Path, default=HERE)
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--clip-seed", type=int, default=2026, help="draws the healthy clips")
     parser.add_argument("--only-sample", action="store_true", help="skip the healthy clips")
     options = parser.parse_args()
     transformers.logging.set_verbosity_error()  # `generate` comments on every default it fills in
@@ -121,7 +122,7 @@ def main() -> None:
             ("healthy, sample phrases, new voices and rates", own, TEST_VARIANTS),
             ("healthy, phrases never trained on, trained voices", UNSEEN * 3, TRAIN_VARIANTS),
         ):
-            clips = record_all(texts, variants, TEST_RATES, seed=99)
+            clips = record_all(texts, variants, TEST_RATES, seed=options.clip_seed)
             report(title, model, processor, log_mel(processor, clips), texts)
 
     labels = json.loads((options.sample / "labels.json").read_text(encoding="utf-8"))

@@ -8,31 +8,24 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import soxr
 from synthetic_voice import SAMPLE_RATE, put_in_room, speak
 from transformers import WhisperProcessor
 
-TRAIN_VARIANTS = (
-    "",
-    "m1",
-    "m2",
-    "m3",
-    "m4",
-    "m6",
-    "m7",
-    "f1",
-    "f2",
-    "f3",
-    "f4",
-    "Annie",
-    "Mike",
-    "Andrea",
-    "steph",
-)
+# espeak-ng's variants of its voice, without the robots, monsters and whisperers
+VARIANTS = """
+m1 m2 m3 m4 m6 m7 f1 f2 f3 f4 Annie Mike Andrea steph Alex Alicia Denis Diogo Gene Henrique Hugo Jacky Lee Marco
+Mario Nguyen adam anika antonio aunty belinda benjamin boris caleb david ed edward gustave iven john kaukovalta
+marcelo max michel miguel norbert pablo paul pedro quincy rob robert sandro shelby travis victor zac klatt
+klatt2 klatt3
+"""
+TRAIN_VARIANTS = ("", *VARIANTS.split())  # "" is the plain voice
 TEST_VARIANTS = ("f5", "m8", "Michael", "linda")
 TRAIN_RATES = (110, 190)  # words per minute
 TEST_RATES = (100, 205)  # also slower and faster than anything trained on
-COPIES = {"sample_train": 28, "sample_new": 28, "general": 5, "words": 3}  # clips of each phrase
+COPIES = {"sample_train": 40, "sample_new": 40, "general": 5, "words": 3}  # clips of each phrase
 LONGEST_S = 3.9
+THROATS = (0.85, 1.18)  # playing a clip this much faster moves pitch and formants, as a shorter throat would
 
 
 def plan(phrases: dict) -> list[str]:
@@ -55,8 +48,9 @@ def record_all(texts: list[str], variants: tuple[str, ...], rates: tuple[int, in
 
 
 def vary(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Start a little later, in some room, with some noise, at some level: enough not to be brittle."""
+    """Another throat, a little later, in some room, with some noise, at some level: enough not to be brittle."""
     wave = 0.5 * wave / max(1e-6, float(np.abs(wave).max()))
+    wave = soxr.resample(wave, SAMPLE_RATE * rng.uniform(*THROATS), SAMPLE_RATE)
     wave = np.pad(wave, (int(rng.uniform(0, 0.3) * SAMPLE_RATE), int(rng.uniform(0, 0.2) * SAMPLE_RATE)))
     wave = put_in_room(
         wave[: int(LONGEST_S * SAMPLE_RATE)],

@@ -76,17 +76,17 @@ class Impairment:
         return cls(
             tempo=rng.uniform(1.4, 1.75),
             unevenness=rng.uniform(0.08, 0.16),
-            undershoot_ms=rng.uniform(18, 28),
-            centring=rng.uniform(0.15, 0.26),
-            blur_hz=rng.uniform(60, 110),
+            undershoot_ms=rng.uniform(32, 50),
+            centring=rng.uniform(0.27, 0.47),
+            blur_hz=rng.uniform(110, 200),
             warp=rng.uniform(0.88, 0.92),
             pitch_range=rng.uniform(0.20, 0.40),
             tremor_hz=rng.uniform(4.5, 7.0),
             tremor_depth=rng.uniform(0.03, 0.07),
-            breath=rng.uniform(0.20, 0.38),
+            breath=rng.uniform(0.36, 0.68),
             pauses=int(rng.integers(0, 3)),
             pause_ms=rng.uniform(60, 180),
-            dullness_db=rng.uniform(3, 7),
+            dullness_db=rng.uniform(5.5, 12.5),
         )
 
 
