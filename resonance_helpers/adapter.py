@@ -107,6 +107,14 @@ def save(speech: SpeechModel, folder: Path, manifest: Manifest, name: str = "def
         write_json(temporary / MANIFEST, asdict(manifest))
 
 
+def restore(speech: SpeechModel, checkpoint: Path, name: str = "default") -> None:
+    """Put the weights of a checkpoint that the trainer wrote into the adapter ``name`` of ``speech``."""
+    assert isinstance(speech.model, PeftModel)
+    weights = load_file(checkpoint / WEIGHTS)
+    _check_keys(speech.model, weights, checkpoint, name)
+    set_peft_model_state_dict(speech.model, weights, adapter_name=name)
+
+
 def read_manifest(folder: Path) -> Manifest:
     """The manifest in ``folder``. Raises RZ-0610 (missing or not ours) and RZ-0611 (another schema)."""
     try:

@@ -85,11 +85,11 @@ class TrainingSettings:
     warmup_steps: int = 10
     # How training is watched
     eval_every: int = 20
-    patience: int = 3  # evaluations without a better dev CER before stopping early
+    patience: int = 5  # evaluations without a better one before stopping early; fewer stop while the rate is still high
     dev_fraction: float = 0.12  # of the training phrases, held out to choose the best checkpoint
     dev_max_clips: int = 24  # decoding more than this at every evaluation would cost more than the training
     # How clips are prepared
-    window_s: float = 0.0  # 0 = chosen from the longest recording
+    window_s: float = 0.0  # 0 = chosen from the longest recording, and each training batch from its own longest
     augment: bool = True  # tempo, gain, room and noise drawn anew at every step
     seed: int = 17
     lora: LoraSettings = field(default_factory=LoraSettings)

@@ -7,6 +7,7 @@ the input has frames. Nothing is stored and no config is changed: patients with 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -36,6 +37,11 @@ def choose_window(longest_s: float, native_s: float) -> float:
     if longest_s > native_s:
         raise ResonanceError("RZ-0601", longest=f"{longest_s:.1f}", window=f"{native_s:g}")
     return next(w for w in (*WINDOW_LADDER_S, native_s) if min(longest_s + WINDOW_SLACK_S, native_s) <= w <= native_s)
+
+
+def frames_for(samples: int) -> int:
+    """Mel frames that a clip of ``samples`` needs, with the slack: an even number, as the encoder halves them."""
+    return math.ceil((samples / SAMPLE_RATE + WINDOW_SLACK_S) * POSITIONS_PER_SECOND) * FRAMES_PER_POSITION
 
 
 def allow_short_windows(model: WhisperForConditionalGeneration) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from resonance_helpers.consent import Consent, write_consent
 from resonance_helpers.labels import read_labels, write_labels
 from resonance_helpers.messages import ResonanceError
 from resonance_helpers.settings import PRACTICE_MODEL, PRESETS, TrainingSettings
-from resonance_helpers.training.records import read_split
+from resonance_helpers.training.records import Point, best_point, read_split
 from resonance_helpers.utterances import load_utterances
 
 Trained = tuple[Workspace, training.TrainingResult, list[training.Event]]
@@ -40,12 +41,12 @@ def test_the_run_is_told_and_kept(trained: Trained) -> None:
     assert [point.step for point in result.history if point.dev_cer is not None] == [6, 12]
     assert tuple(event.point for event in events) == result.history
     assert [event.step for event in events if event.guesses] == [6, 12]
-    assert all(event.seconds_left >= 0 and event.total_steps == 12 for event in events)
+    assert all(event.seconds_left >= 0 and event.total_steps == (12 if event.step <= 12 else 18) for event in events)
     assert len(result.guesses) == 2 * 5 and len({guess.text for guess in result.guesses}) == 5
-    assert result.steps == 12 and result.best_step in (6, 12) and result.stopped == "training.stopped.done"
+    assert result.steps == 18 and result.best_step in (6, 12) and result.stopped == "training.stopped.done"
     assert result.best_cer == min(p.dev_cer for p in result.history if p.dev_cer is not None)
     assert 0 < result.trainable < 0.1 * result.total_parameters
-    assert result.dev_by == "takes" and result.finishing_steps == 0
+    assert result.dev_by == "takes" and result.finishing_steps == 6, "half as many on all recordings"
     assert not (result.run_dir / "checkpoints").exists(), (
         "checkpoints hold a person's voice and are not needed any more"
     )
@@ -71,7 +72,7 @@ def test_the_manifest_tells_what_was_done(trained: Trained) -> None:
     workspace, result, _ = trained
     manifest = adapter.read_manifest(workspace.adapter)
     assert manifest.base_model["name"] == PRACTICE_MODEL and manifest.patient_id == workspace.patient_id
-    assert (manifest.steps, manifest.seed, manifest.window_s) == (12, SHORT.seed, result.window_s)
+    assert (manifest.steps, manifest.seed, manifest.window_s) == (18, SHORT.seed, result.window_s)
     assert (
         manifest.recordings == result.recordings == len([u for u in load_utterances(workspace) if u.split == "train"])
     )
@@ -100,15 +101,43 @@ def test_stopping_keeps_the_best_so_far(converted_sample: Workspace, tmp_path: P
     workspace = replace(converted_sample, output_dir=tmp_path)
     asked = itertools.chain([False] * 3, itertools.repeat(True))
     result = training.train(workspace, SHORT, should_stop=lambda: next(asked))
-    assert result.stopped == "training.stopped.asked" and result.steps == 4
+    assert result.stopped == "training.stopped.asked" and result.steps == 4 and result.finishing_steps == 0
     assert [point.step for point in result.history if point.dev_cer is not None] == [4], "what was learned is looked at"
     assert adapter.read_manifest(workspace.adapter).steps == 4
+
+
+def test_a_stop_while_finishing_is_told(converted_sample: Workspace, tmp_path: Path) -> None:
+    asked = itertools.chain([False] * 13, itertools.repeat(True))
+    result = training.train(replace(converted_sample, output_dir=tmp_path), SHORT, should_stop=lambda: next(asked))
+    assert (result.stopped, result.steps, result.finishing_steps) == ("training.stopped.asked", 14, 2)
 
 
 def test_no_progress_stops_early(converted_sample: Workspace, tmp_path: Path) -> None:
     stuck = replace(SHORT, steps=40, eval_every=1, patience=2, learning_rate=1e-9)
     result = training.train(replace(converted_sample, output_dir=tmp_path), stuck)
-    assert result.stopped == "training.stopped.early" and result.steps == 3 and result.best_step == 1
+    assert result.stopped == "training.stopped.early" and result.best_step == 1
+    assert result.steps - result.finishing_steps == 3
+
+
+def test_the_best_step_has_the_lowest_cer_and_what_one_clip_decides_is_left_to_the_loss() -> None:
+    tests = ((20, 0.5, 0.1), (40, 0.0, 0.9), (60, 0.1, 0.4), (80, 0.1, 0.5), (100, 0.3, 0.2))
+    points = [Point(step, float(step), dev_cer=cer, dev_loss=loss) for step, cer, loss in tests]
+    chosen = {clips: best_point([Point(5, 5.0, loss=1.0), *points], clips) for clips in (8, 100)}
+    assert chosen[8] and chosen[8].step == 60, "step 40 is better by less than one of eight clips"
+    assert chosen[100] and chosen[100].step == 40
+    assert best_point([Point(5, 5.0, loss=1.0)], 8) is None
+
+
+def test_the_weights_of_the_best_step_are_kept_not_the_last_ones(
+    converted_sample: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_module = sys.modules["resonance_helpers.training.train"]  # the package shows its function by that name
+    monkeypatch.setattr(train_module._Run, "finish_on_everything", lambda self: {})
+    wild = replace(SHORT, steps=6, eval_every=2, warmup_steps=1, learning_rate=0.5)  # destroys what it has
+    spaces = [replace(converted_sample, output_dir=tmp_path / name) for name in "ab"]
+    best, only = (training.train(space, r) for space, r in zip(spaces, (wild, replace(wild, steps=2)), strict=True))
+    assert (best.best_step, best.steps, only.steps) == (2, 6, 2)  # with one step of warm-up both begin alike
+    assert all(torch.allclose(a, b) for a, b in zip(*(tensors(space).values() for space in spaces), strict=True))
 
 
 def test_with_one_take_each_dev_chooses_and_everything_is_trained(
@@ -117,8 +146,7 @@ def test_with_one_take_each_dev_chooses_and_everything_is_trained(
     labels = [label for label in read_labels(own_sample.labels) if label.take == 1 and label.split == "train"]
     write_labels(own_sample.labels, [replace(label, split=None) for label in labels])
     result = training.train(own_sample, SHORT, base_model=PRACTICE_MODEL)
-    assert result.dev_by == "phrases" and result.finishing_steps > 0
-    assert result.steps == 12 + result.finishing_steps
+    assert result.dev_by == "phrases" and (result.steps, result.finishing_steps) == (18, 6)
     assert [p.dev_cer for p in result.history if p.step > 12] == [None] * sum(p.step > 12 for p in result.history)
     used = read_split(result.run_dir)
     assert set(used["dev"]) < set(used["train"])

@@ -143,7 +143,8 @@ def event(step: int, cer: float | None = None, loss: float | None = None) -> Eve
 def result(**changes: Any) -> Any:
     points = tuple(event(step, cer).point for step, cer in ((20, 0.5), (40, 0.1), (60, 0.2)))
     guesses = (Guess(40, "我疼", "我疼"),)
-    facts = {"stopped": "training.stopped.early", "best_step": 40, "wall_seconds": 65.0, "is_practice": True}
+    facts = {"stopped": "training.stopped.early", "best_step": 40, "finishing_steps": 0}
+    facts |= {"wall_seconds": 65.0, "is_practice": True}
     return Facts(**{**facts, "history": points, "guesses": guesses, **changes})
 
 
@@ -219,11 +220,10 @@ def test_a_finished_run_looks_the_same_live_and_from_its_folder(screen: Screen) 
     assert message("chart.curve.best", step=40, cer="0.10") in seen_live
 
 
-def test_the_best_step_has_the_lowest_cer_and_of_equals_the_lowest_loss() -> None:
-    tests = ((20, 0.2, 0.1), (40, 0.1, 0.9), (60, 0.1, 0.4), (80, 0.1, 0.5))
-    points = [Point(step, float(step), dev_cer=cer, dev_loss=loss) for step, cer, loss in tests]
-    assert live_training.best_step(points) == 60
-    assert live_training.best_step([event(5, loss=1.0).point]) is None
+def test_the_ending_says_whether_the_run_went_on_with_all_recordings() -> None:
+    assert message("widget.training.kept", step=40, time=progress_bar.duration(65)) in live_training.ended(result())
+    finished = live_training.ended(result(finishing_steps=60))
+    assert message("widget.training.finished_on_all", step=40, finishing=60, time=progress_bar.duration(65)) in finished
 
 
 # ── Recordings ───────────────────────────────────────────────────────────────

@@ -7,7 +7,7 @@ grow a line at a time, so that a run whose browser was closed, or that was kille
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,6 +49,7 @@ class Event:
     total_steps: int
     seconds_left: float
     guesses: tuple[Guess, ...] = ()
+    best_step: int | None = None  # whose weights would be kept if training ended now
 
     @property
     def step(self) -> int:
@@ -69,7 +70,7 @@ class TrainingResult:
     best_cer: float
     stopped: str
     dev_by: str  # "takes" or "phrases": what was held out to choose the best step
-    finishing_steps: int  # on all recordings, after the best step was chosen on whole phrases held out
+    finishing_steps: int  # on all recordings, from the best step on; 0 when the learner asked to stop
     recordings: int
     phrases: int
     audio_seconds: float
@@ -83,6 +84,19 @@ class TrainingResult:
     wall_seconds: float
     history: tuple[Point, ...] = ()
     guesses: tuple[Guess, ...] = ()
+
+
+def best_point(history: Sequence[Point], dev_clips: int) -> Point | None:
+    """The evaluation whose weights are kept: the lowest dev CER, and among those that are as good the lowest dev loss.
+
+    A few clips cannot tell more: what one of them can change (1 / ``dev_clips``) is no difference. By the bare CER a
+    lucky clip at step 40 beat everything that the model became surer of afterwards.
+    """
+    tested = [(p.dev_cer, p.dev_loss, p) for p in history if p.dev_cer is not None and p.dev_loss is not None]
+    if not tested:
+        return None
+    as_good = min(cer for cer, _, _ in tested) + 1 / dev_clips
+    return min((round(loss, 3), point.step, point) for cer, loss, point in tested if cer <= as_good)[-1]
 
 
 class RunLog:

@@ -1,9 +1,8 @@
 """One training run, from the workspace to the adapter.
 
-The test part is never touched here. A dev part is held out of ``train`` to choose the best step by CER. Where every
-phrase has several takes, the best checkpoint is the adapter. Where dev had to take whole phrases, it has only chosen
-how long to train: the run then finishes on all recordings, because no phrase that the person recorded may be missing
-from the adapter they get.
+The test part is never touched here. A dev part is held out of ``train`` to choose the best step. From there the run
+finishes on all recordings: nothing that the person recorded may be missing from the adapter they get. A learner who
+asked to stop gets the best step as it is.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from transformers import set_seed
@@ -28,10 +28,10 @@ from ..whisper import SpeechModel, load_speech_model
 from ..windows import choose_window
 from ..workspace import Workspace
 from .data import augmented_table, feature_table
-from .records import Event, RunLog, TrainingResult
+from .records import Event, RunLog, TrainingResult, best_point
 from .trainer import Teller, build
 
-FINISHING_WEIGHT = 2  # how often a held-out phrase comes while another one comes once, to catch up
+FINISHING_WEIGHT = 2  # how often a held-out recording comes while another one comes once, to catch up
 Phase = dict[str, Any]  # what a phase adds to the facts of the run
 
 
@@ -67,8 +67,9 @@ def train(
     log.used(split, dev)
     run = _Run(workspace, settings, speech, window_s, dev, log, on_event, should_stop)
     phases = run.choose_steps()
-    if dev.by == "phrases" and not run.was_asked:
+    if not run.was_asked:
         phases |= run.finish_on_everything()
+    shutil.rmtree(run.checkpoints)
     result = TrainingResult(
         run_dir=log.folder,
         adapter_dir=workspace.adapter,
@@ -107,26 +108,23 @@ class _Run:
     should_stop: Callable[[], bool] | None
     was_asked: bool = False
 
+    @property
+    def checkpoints(self) -> Path:
+        return self.log.folder / "checkpoints"
+
     def choose_steps(self) -> Phase:
         """Train on what dev left, look at dev's CER every few steps, end with the best checkpoint in the model."""
-        teller = Teller(self.log, self.settings.steps, self.on_event, self.should_stop)
-        checkpoints = self.log.folder / "checkpoints"
-        trainer = build(
-            self.speech,
-            self.settings,
-            checkpoints,
-            self._table(self.dev.fit),
-            teller,
-            self.dev.dev,
-            feature_table(self.dev.dev, self.speech, self.window_s, self.workspace.cache / "features"),
-        )
+        dev, settings = self.dev.dev, self.settings
+        teller = Teller(self.log, settings.steps, self.on_event, self.should_stop, dev, settings.patience)
+        dev_table = feature_table(dev, self.speech, self.window_s, False, self.workspace.cache / "features")
+        trainer = build(self.speech, settings, self.checkpoints, self._table(self.dev.fit), teller, dev_table)
         trainer.train()
-        shutil.rmtree(checkpoints)
+        best = best_point(self.log.history, len(dev))
+        assert best is not None, "the trainer looks at dev at its last step at the latest"
+        adapter.restore(self.speech, self.checkpoints / f"checkpoint-{best.step}")
         self.was_asked = teller.was_asked
-        evaluated = [point for point in self.log.history if point.dev_cer is not None]
-        best = min(evaluated, key=lambda point: (point.dev_cer, point.dev_loss))
         steps = trainer.state.global_step
-        early = "training.stopped.early" if steps < self.settings.steps else "training.stopped.done"
+        early = "training.stopped.early" if steps < settings.steps else "training.stopped.done"
         return {
             "steps": steps,
             "best_step": best.step,
@@ -136,25 +134,27 @@ class _Run:
         }
 
     def finish_on_everything(self) -> Phase:
-        """Go on from the best checkpoint with the held-out phrases back in, while the learning rate falls to zero.
+        """Go on from the best checkpoint with the held-out recordings back in, while the learning rate falls to zero.
 
-        Unheard phrases choose an early step; the phrases that the person will really say want more. There is nothing
-        left to measure on, so this part has no dev CER.
+        There is nothing left to measure on, so this part has no dev CER.
         """
         settings = self.settings
         table = (*self.dev.fit, *(clip for clip in self.dev.dev for _ in range(FINISHING_WEIGHT)))
         steps = max(1, settings.steps // 2)
         finishing = replace(settings, steps=steps, warmup_steps=1)
         done = self.log.history[-1].step
-        teller = Teller(self.log, done + steps, self.on_event, self.should_stop, done)
-        build(self.speech, finishing, self.log.folder / "checkpoints", self._table(table), teller).train()
-        self.was_asked = teller.was_asked
-        return {"steps": done + steps, "finishing_steps": steps}
+        teller = Teller(self.log, done + steps, self.on_event, self.should_stop, done_steps=done)
+        trainer = build(self.speech, finishing, self.checkpoints, self._table(table), teller)
+        trainer.train()
+        ran = trainer.state.global_step
+        asked = {"stopped": "training.stopped.asked"} if teller.was_asked else {}
+        return {"steps": done + ran, "finishing_steps": ran} | asked
 
     def _table(self, utterances: tuple[Utterance, ...]) -> Any:
+        cut = not self.settings.window_s  # a window that was asked for is kept
         if self.settings.augment:
-            return augmented_table(utterances, self.speech, self.window_s)
-        return feature_table(utterances, self.speech, self.window_s, self.workspace.cache / "features")
+            return augmented_table(utterances, self.speech, self.window_s, cut)
+        return feature_table(utterances, self.speech, self.window_s, cut, self.workspace.cache / "features")
 
 
 def _manifest(

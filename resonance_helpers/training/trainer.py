@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import (
-    EarlyStoppingCallback,
     EvalPrediction,
     PrinterCallback,
     Seq2SeqTrainer,
@@ -20,16 +19,14 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_utils import EvalLoopOutput
 
 from ..scoring import cer
 from ..settings import MAX_NEW_TOKENS, TrainingSettings
 from ..utterances import Utterance
 from ..whisper import SpeechModel
 from .data import IGNORED, collate
-from .records import Event, Guess, Point, RunLog
+from .records import Event, Guess, Point, RunLog, best_point
 
-LOSS_SHARE = 1e-4  # of the rank: less than the CER of one character in the largest dev part
 SHOWN_CLIPS = 5  # dev clips whose guesses the learner watches
 
 
@@ -42,14 +39,6 @@ class SpeechTrainer(Seq2SeqTrainer):
         # Whisper takes any keyword, so the trainer would think that its loss is already a sum over the batch
         self.model_accepts_loss_kwargs = False
         self.remove_callback(PrinterCallback)
-
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """Adds ``eval_rank``: CER, and between equal CERs the loss. A few dev clips are soon all right, long before
-        the model is sure of them; the first step with CER 0 would be kept half trained."""
-        output = super().evaluation_loop(*args, **kwargs)
-        metrics = output.metrics or {}
-        metrics["eval_rank"] = metrics["eval_cer"] + LOSS_SHARE * metrics["eval_loss"]
-        return output
 
     def prediction_step(
         self,
@@ -68,7 +57,8 @@ class SpeechTrainer(Seq2SeqTrainer):
 
 
 class Teller(TrainerCallback):
-    """Records every point in the run's folder, passes it on as an ``Event``, and stops when the learner asks."""
+    """Records every point in the run's folder and passes it on as an ``Event``; stops when the learner asks, and after
+    ``patience`` evaluations that brought nothing better."""
 
     def __init__(
         self,
@@ -76,10 +66,12 @@ class Teller(TrainerCallback):
         total_steps: int,
         on_event: Callable[[Event], None] | None,
         should_stop: Callable[[], bool] | None,
+        dev: Sequence[Utterance] = (),
+        patience: int = 0,
         done_steps: int = 0,
     ) -> None:
         self.log, self.total_steps, self.on_event, self.should_stop = log, total_steps, on_event, should_stop
-        self.done_steps = done_steps
+        self.dev, self.patience, self.done_steps = dev, patience, done_steps
         self.guesses: tuple[Guess, ...] = ()
         self.was_asked = False
         self.began = time.monotonic()
@@ -100,6 +92,12 @@ class Teller(TrainerCallback):
             guesses, self.guesses = self.guesses, ()
             self._tell(state, guesses, dev_cer=logs["eval_cer"], dev_loss=logs["eval_loss"])
 
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        tested = [point for point in self.log.history if point.dev_cer is not None]
+        best = best_point(tested, len(self.dev))
+        if best and len(tested) - 1 - tested.index(best) >= self.patience:
+            control.should_training_stop = True
+
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.should_stop and self.should_stop():
             self.was_asked = control.should_training_stop = True
@@ -113,7 +111,8 @@ class Teller(TrainerCallback):
         self.log.add(point, guesses)
         if self.on_event:
             left = elapsed / max(state.global_step, 1) * (self.total_steps - step)
-            self.on_event(Event(point, self.total_steps, left, guesses))
+            best = best_point(self.log.history, len(self.dev)) if self.dev else None
+            self.on_event(Event(point, self.total_steps, left, guesses, best.step if best else None))
 
 
 def build(
@@ -122,22 +121,13 @@ def build(
     checkpoints: Path,
     train_table: Any,
     teller: Teller,
-    dev: Sequence[Utterance] = (),
     dev_table: Any = None,
 ) -> SpeechTrainer:
-    """A trainer for ``settings``; with a dev part it evaluates, keeps the best checkpoint and stops early."""
-    looks: dict[str, Any] = {}
-    if dev:
-        looks = {
-            "eval_strategy": "steps",
-            "eval_steps": min(settings.eval_every, settings.steps),
-            "save_strategy": "steps",
-            "save_steps": min(settings.eval_every, settings.steps),
-            "save_total_limit": 1,  # the best one is kept besides
-            "load_best_model_at_end": True,
-            "metric_for_best_model": "rank",
-            "greater_is_better": False,
-        }
+    """A trainer for ``settings``; with a dev part it evaluates, and keeps a checkpoint of every evaluation."""
+    looks: dict[str, Any] = {"save_strategy": "no"}
+    if dev_table is not None:
+        every = min(settings.eval_every, settings.steps)
+        looks = {"eval_strategy": "steps", "eval_steps": every, "save_strategy": "steps", "save_steps": every}
     arguments = Seq2SeqTrainingArguments(
         output_dir=str(checkpoints),
         max_steps=settings.steps,
@@ -157,22 +147,23 @@ def build(
         disable_tqdm=True,
         dataloader_pin_memory=speech.device.kind == "cuda",
         report_to="none",
-        **(looks or {"save_strategy": "no"}),
+        **looks,
     )
 
     def score(prediction: EvalPrediction) -> dict[str, float]:
         tokens = torch.as_tensor(prediction.predictions)
         heard = speech.decode(tokens.masked_fill(tokens == IGNORED, speech.end))
         step = teller.done_steps + trainer.state.global_step
-        teller.guesses = tuple(Guess(step, u.text, text) for u, text in zip(dev[:SHOWN_CLIPS], heard, strict=False))
-        return {"cer": cer([u.text for u in dev], heard)}
+        shown = zip(teller.dev[:SHOWN_CLIPS], heard, strict=False)
+        teller.guesses = tuple(Guess(step, u.text, text) for u, text in shown)
+        return {"cer": cer([u.text for u in teller.dev], heard)}
 
     trainer = SpeechTrainer(
         speech,
         args=arguments,
         train_dataset=train_table,
         eval_dataset=dev_table,
-        compute_metrics=score if dev else None,
-        callbacks=[teller, *([EarlyStoppingCallback(settings.patience)] if dev else [])],
+        compute_metrics=score if dev_table is not None else None,
+        callbacks=[teller],
     )
     return trainer

@@ -9,7 +9,6 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from IPython.display import DisplayHandle, display
@@ -35,6 +34,7 @@ class LiveTraining:
         self.total_steps, self.practice = total_steps, practice
         self.history: list[Point] = []
         self.guesses: list[Guess] = []
+        self.best_step: int | None = None
         self.drawn = 0.0
         self._asked_to_stop = False
         self._status = _place(_line(message("widget.training.begun")))
@@ -46,6 +46,7 @@ class LiveTraining:
         """Take in one ``training.Event``."""
         self.history.append(event.point)
         self.guesses += event.guesses
+        self.best_step = event.best_step or self.best_step  # none is told while a run finishes on all recordings
         self._status.update(_line(self._now(event)))
         if event.guesses:
             self._guesses.update(guesses_table(self.guesses))
@@ -93,19 +94,18 @@ class LiveTraining:
         return message("widget.training.step", step=event.step, total=event.total_steps, left=left)
 
     def _picture(self) -> object:
-        return training_curve(self.history, best_step(self.history), self.total_steps, self.practice)
-
-
-def best_step(history: Sequence[Point]) -> int | None:
-    """The step with the lowest dev CER so far, of equals the one with the lowest dev loss."""
-    tested = [(point.dev_cer, point.dev_loss, point.step) for point in history if point.dev_cer is not None]
-    return min(tested)[2] if tested else None
+        return training_curve(self.history, self.best_step, self.total_steps, self.practice)
 
 
 def ended(result: TrainingResult) -> str:
-    """Why the run stopped and which step was kept, in a sentence."""
-    kept = message("widget.training.kept", step=result.best_step, time=duration(result.wall_seconds))
-    return message(result.stopped) + kept
+    """Why the run stopped and whose weights were kept, in a sentence or two."""
+    key = "widget.training.finished_on_all" if result.finishing_steps else "widget.training.kept"
+    facts: dict[str, Any] = {
+        "step": result.best_step,
+        "finishing": result.finishing_steps,
+        "time": duration(result.wall_seconds),
+    }
+    return message(result.stopped) + message(key, **facts)
 
 
 def _line(text: str) -> Markup:
