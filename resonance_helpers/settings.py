@@ -48,6 +48,9 @@ MIN_RECORDINGS = 10  # fewer cannot be split into train, dev and test at all
 TEST_FRACTION = 0.15  # of all clips, where labels.json marks no test: every phrase held out is one the adapter lacks
 GUIDE_RECORDINGS = (50, 100)  # what the guide asks for
 
+# ── Judging ──────────────────────────────────────────────────────────────────
+OTHER_SOUNDS = 300  # clips without speech; with fewer, 2 % of them could not be told from none
+
 # ── Decoding ─────────────────────────────────────────────────────────────────
 MAX_NEW_TOKENS = 48  # a phrase of 2–5 s has under 25 tokens; a bound is what ends an endless repetition
 
