@@ -7,17 +7,21 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from resonance_helpers import Workspace, audio, evaluation, training
+from resonance_helpers import Workspace, adapter, audio, evaluation, training
 from resonance_helpers.labels import Label, read_labels, write_labels
 from resonance_helpers.messages import ResonanceError
 from resonance_helpers.scoring import difference, score
 from resonance_helpers.settings import SAMPLE_RATE, TrainingSettings
 from resonance_helpers.text import toneless
-from resonance_helpers.utterances import load_utterances
+from resonance_helpers.utterances import Utterance, load_utterances
 from resonance_helpers.whisper import Heard
 
 OTHER, HEALTHY = 20, 6  # clips without speech; healthy recordings that fit into the window
@@ -181,6 +185,36 @@ def test_the_verdict_follows_its_rule(known: evaluation.BeforeAfter | None, leve
 
 def test_ten_right_of_ten_prove_little() -> None:
     assert evaluation.judge(scores(10, 10)).level == "careful"
+
+
+# ── Nothing leaks, whatever labels.json says by now ──────────────────────────
+ALIKE = ["买", "卖", "买。", "是", "事", "20", "二十", "我想喝水", "疼"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(ALIKE), st.booleans(), st.sampled_from([None, "train", "test"])), min_size=2))
+def test_no_homophone_of_a_new_phrase_was_trained_on(
+    tested: Tested, now: list[tuple[str, bool, Literal["train", "test"] | None]]
+) -> None:
+    """The run decides what was trained on; labels may have been rewritten since."""
+    workspace, manifest = tested[0], adapter.read_manifest(tested[0].adapter)
+    utterances = [
+        Utterance(f"{i}.wav", Path(f"{i}.wav"), text, 1, None, split, 1.0) for i, (text, _, split) in enumerate(now)
+    ]
+    trained = {each.audio for each, (_, was_trained, _) in zip(utterances, now, strict=True) if was_trained}
+    run = {"train": sorted(trained), "known": [], "new": []}
+    with patch.object(evaluation, "load_utterances", lambda _: tuple(utterances)), patch("json.loads", lambda _: run):
+        try:
+            parts = evaluation._parts(workspace, manifest)
+        except ResonanceError as error:
+            assert error.code == "RZ-0701"
+            return
+    sounding = {toneless(each.text) for each in utterances if each.audio in trained}
+    assert not sounding & {toneless(each.text) for each in parts.new}
+    assert {toneless(each.text) for each in parts.known} <= sounding
+    assert not trained & {each.audio for each in parts.known + parts.new}
+    assert {each.audio for each in utterances if each.split == "test"} - trained == {
+        each.audio for each in parts.known + parts.new
+    }
 
 
 # ── Bad input ────────────────────────────────────────────────────────────────
