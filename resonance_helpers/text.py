@@ -79,15 +79,20 @@ _READINGS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
         (r"(?<!\w)-(?=\d)", "负"),  # -5
         (r"(\d+(?:\.\d+)?)\s*%", _percent),  # 50%
         (r"(\d+)[/⁄](\d+)", lambda m: f"{_number(m[2])}分之{_number(m[1])}"),  # 1/2
-        (r"°C?|摄氏度", "度"),  # °C is what NFKC makes of ℃
-        (rf"(?<![\d.第{_SPOKEN_DIGIT}十百千万亿点])2(?={_MEASURE})", "两"),  # 2个 is said 两个; 第2个 is not
+        (r"°C?", "度"),  # °C is what NFKC makes of ℃
+        (rf"(?<![\d.第{_SPOKEN_DIGIT}十廿卅百千万亿点])2(?={_MEASURE})", "两"),  # 2个 is said 两个; 第2个 is not
         (r"\d+(?:\.\d+)?", lambda m: _number(m[0])),
-        (r"两(?=[百千万亿])", "二"),
-        (r"廿", "二十"),
-        (r"卅", "三十"),
     )
 )
-_YAO = re.compile(rf"幺+(?=[{_SPOKEN_DIGIT}])|(?<=[{_SPOKEN_DIGIT}])幺+")  # 幺二零, but not 老幺
+# Tried at the end, on text that is characters only.
+_SAME: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    (re.compile("〇"), "零"),
+    (re.compile("廿"), "二十"),
+    (re.compile("卅"), "三十"),
+    (re.compile("两(?=[百千万亿])"), "二"),
+    (re.compile("(?:摄氏)+度"), "度"),
+    (re.compile(rf"幺+(?=[{_SPOKEN_DIGIT}])|(?<=[{_SPOKEN_DIGIT}])幺+"), lambda m: "一" * len(m[0])),  # not 老幺
+)
 _SPACE_IN_CHINESE = re.compile(r"\s+(?=[^\x00-\x7f])|(?<=[^\x00-\x7f])\s+")
 
 
@@ -115,8 +120,10 @@ def normalise(text: str) -> str:
     text = simplify(text)
     for pattern, reading in _READINGS:
         text = pattern.sub(reading, text)
-    text = "".join(c for c in text.lower() if c.isalnum()).replace("〇", "零")
-    return _YAO.sub(lambda yao: "一" * len(yao[0]), text)
+    text = "".join(c for c in text.lower() if c.isalnum())
+    for pattern, reading in _SAME:
+        text = pattern.sub(reading, text)
+    return text
 
 
 @lru_cache(maxsize=4096)

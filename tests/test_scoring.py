@@ -223,6 +223,8 @@ def test_takes_of_one_phrase_make_no_difference_surer() -> None:
     was, now = ["", *said[1:8], "", ""], [*said[:9], ""]
     once, thrice = difference(said, was, now), difference(said * 3, was * 3, now * 3)
     assert once == thrice
+    mended = difference(said * 3, [""] * 30, said * 3)
+    assert mended.exact_ci == difference(said, [""] * 10, said).exact_ci
 
 
 def test_a_difference_is_reproducible_and_needs_as_many_clips_on_both_sides() -> None:
