@@ -30,6 +30,7 @@ from .workspace import replacing
 Level = Literal["ok", "again", "listen", "unusable"]
 
 _CONTAINERS = "wav,w64,mp3,mov,matroska,ogg,flac,aac,amr,asf,aiff,caf,au"
+FRAME_S = 0.025  # over which a level is measured
 _RATES = range(4_000, 768_001)  # Hz; below is no speech, above is no microphone but a forged header
 # A cut shorter than this is not told apart from encoder padding and rounded durations; it is about one syllable.
 _CUT_TOLERANCE_S = 0.2
@@ -304,8 +305,8 @@ def to_pcm16(samples: np.ndarray) -> np.ndarray:
 def measure(samples: np.ndarray, rate: int = SAMPLE_RATE) -> Quality:
     """Level, noise and speech of one clip (n,).
 
-    Energies of 25 ms frames: their 90th against their 10th percentile is a plain estimate of speech over noise, and a
-    frame counts as speech where it is well above the quiet ones and not far below the loudest.
+    Energies of frames of ``FRAME_S``: their 90th against their 10th percentile is a plain estimate of speech over
+    noise, and a frame counts as speech where it is well above the quiet ones and not far below the loudest.
     """
     frames = _frame_levels(samples, rate)
     quiet, loud = np.percentile(frames, [10, 90])
@@ -318,6 +319,20 @@ def measure(samples: np.ndarray, rate: int = SAMPLE_RATE) -> Quality:
         speech_s=float(np.count_nonzero(frames >= threshold)) * len(samples) / rate / len(frames),
         clipped=float(np.mean(np.abs(samples) >= 32767 / 32768)) if len(samples) else 0.0,
     )
+
+
+def has_speech(samples: np.ndarray, rate: int = SAMPLE_RATE) -> bool:
+    """Whether somebody may be speaking: the level stays well above the clip's own background for a syllable's length.
+
+    Meant to let every voice through, a whisper too, so it asks for no pitch. It refuses silence, hum, steady noise and
+    clicks; what swells or rings as long as a syllable (a knock, a beep, a car) passes, and so does other people's talk.
+    """
+    rules = SOUND_RULES
+    frames = np.maximum(_frame_levels(samples, rate), rules.background_dbfs)
+    rises = frames >= np.percentile(frames, 10) + rules.rise_db
+    changes = np.flatnonzero(np.diff(rises, prepend=False, append=False))  # where a rise begins, where it ends, …
+    longest = (changes[1::2] - changes[::2]).max(initial=0)
+    return bool(longest * FRAME_S >= rules.rise_s)
 
 
 def judge(quality: Quality, window_s: float) -> tuple[Level, tuple[str, ...]]:
@@ -345,7 +360,7 @@ def explain(code: str, quality: Quality, window_s: float, name: str) -> str:
 
 
 def _frame_levels(samples: np.ndarray, rate: int) -> np.ndarray:
-    length = max(1, round(0.025 * rate))
+    length = max(1, round(FRAME_S * rate))
     padded = np.pad(samples, (0, max(0, length - len(samples))))
     frames = padded[: len(padded) // length * length].reshape(-1, length)
     power = np.square(frames, dtype=np.float64).mean(axis=1)

@@ -3,12 +3,17 @@
 *Known*: a phrase that was trained on, in a take that was not. *New*: a phrase that never was, nor any that sounds like
 it. The two are never pooled. "Before" is the base model as a stranger would use it: its native 30 s, the language
 given, the answer bounded in tokens.
+
+Two more ask what training may have spoilt. *Forgetting*: healthy people's speech, before and after. *Silence*: does one
+of the patient's phrases come out where nobody speaks, and does the speech gate keep it back?
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,13 +21,16 @@ from typing import Any, Literal
 import numpy as np
 
 from . import adapter
-from .audio import read_wav
+from .audio import has_speech, load, read_wav
 from .base_models import default_name, resolve
+from .labels import read_labels
 from .messages import ResonanceError, message
-from .scoring import Score, score
-from .text import simplify, toneless
+from .nonspeech import sounds
+from .scoring import Difference, Interval, Score, difference, score, wilson
+from .settings import OTHER_SOUNDS, SAMPLE_RATE, WINDOW_LADDER_S, plain
+from .text import normalise, simplify, toneless
 from .utterances import Utterance, load_utterances
-from .whisper import SpeechModel, load_speech_model
+from .whisper import Heard, SpeechModel, load_speech_model
 from .workspace import Workspace, require, write_json
 
 USABLE_FROM, CAREFUL_FROM = 0.8, 0.5  # lower end of the interval of whole phrases right, known phrases
@@ -46,11 +54,42 @@ class TestRow:
 
 @dataclass(frozen=True)
 class BeforeAfter:
-    """The scores of the same clips without and with the adapter."""
+    """The scores of the same clips without and with the adapter, and the difference, clip by clip."""
 
     n: int
     before: Score
     after: Score
+    difference: Difference | None = None  # None where only the two scores are known
+
+
+@dataclass(frozen=True)
+class Forgetting(BeforeAfter):
+    """Healthy speech. ``left_out``: recordings longer than the adapter's window."""
+
+    left_out: int = 0
+
+
+@dataclass(frozen=True)
+class Silence:
+    """What comes out where nobody speaks. Shares of ``n`` clips, intervals 95 %."""
+
+    n: int
+    phrases: float  # a phrase of the patient comes out, word for word
+    phrases_ci: Interval
+    gated: float  # the same, where only what the speech gate lets through is heard
+    gated_ci: Interval
+    let_through: float  # taken for speech by the gate, whatever comes out
+    kinds: Mapping[str, int]  # kind of sound → clips in which a phrase comes out, without the gate
+    own_clips: int  # test clips of the patient
+    own_refused: int  # of these, those that the gate would refuse
+
+
+@dataclass(frozen=True)
+class RealTimeFactor:
+    """Seconds of computing for each second of the test clips, on this machine."""
+
+    before: float
+    after: float
 
 
 @dataclass(frozen=True)
@@ -73,23 +112,28 @@ class Report:
     verdict: Verdict
     rows: tuple[TestRow, ...]
     warnings: tuple[str, ...] = ()  # versions that differ from the training's
+    forgetting: Forgetting | None = None  # None where no healthy speech was given
+    silence: Silence | None = None
+    real_time_factor: RealTimeFactor | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """As report.json keeps it. ``forgetting`` stays null until healthy speech is measured too."""
+        """As report.json keeps it; null is what was not measured."""
         return {
             "base_model": self.base_model,
             "window_s": self.window_s,
             "train": self.train,
             "splits": {"known_phrases": _as_json(self.known), "new_phrases": _as_json(self.new)},
-            "forgetting": None,
+            "forgetting": _as_json(self.forgetting),
+            "silence": _as_json(self.silence),
+            "real_time_factor": _as_json(self.real_time_factor),
             "verdict": asdict(self.verdict),
         }
 
 
 def test_clips(workspace: Workspace) -> tuple[Utterance, ...]:
     """All clips that the adapter has never heard, known phrases first. RZ-0006 before lesson 06, RZ-0701 for none."""
-    known, new = _unheard(workspace, _manifest(workspace))
-    return known + new
+    parts = _parts(workspace, _manifest(workspace))
+    return parts.known + parts.new
 
 
 test_clips.__test__ = False  # type: ignore[attr-defined]
@@ -97,9 +141,9 @@ test_clips.__test__ = False  # type: ignore[attr-defined]
 
 def transcribe_one(workspace: Workspace, wav: Path, base_model: str = "", language: str = "zh") -> tuple[str, str]:
     """What is heard in one 16 kHz mono WAV before and after training."""
-    speech, manifest = _load(workspace, base_model, language)
+    ear = _Ear(*_load(workspace, base_model, language))
     clip = [read_wav(wav)]
-    return _hear(speech, clip, None)[0], _hear(speech, clip, manifest)[0]
+    return simplify(ear.hear(clip, adapted=False)[0].text), simplify(ear.hear(clip, adapted=True)[0].text)
 
 
 def evaluate(
@@ -107,35 +151,45 @@ def evaluate(
     base_model: str = "",
     language: str = "zh",
     on_progress: Callable[[int, int], None] | None = None,
+    healthy: Path | None = None,
+    other_sounds: int = OTHER_SOUNDS,
 ) -> Report:
     """Score the adapter on every clip that it has never heard, before and after, and write report.json.
 
-    Raises RZ-0006 (lesson 06 missing), RZ-0005 (another patient's adapter), RZ-061x (an adapter that does not fit),
-    RZ-0701 (nothing to test on), RZ-0702 (nobody knows what it was trained on).
+    ``healthy`` is a folder with labels.json and recordings of people who speak without impairment; ``other_sounds`` is
+    how many clips without speech are tried (0 leaves them out). Raises RZ-0006 (lesson 06 missing), RZ-0005 (another
+    patient's adapter), RZ-061x (an adapter that does not fit), RZ-0701 (nothing to test on), RZ-0702 (nobody knows what
+    it was trained on), RZ-0703 (no healthy recording that fits).
     """
-    known, new = _unheard(workspace, _manifest(workspace))
-    speech, manifest = _load(workspace, base_model, language)
-    clips = known + new
+    manifest = _manifest(workspace)
+    parts = _parts(workspace, manifest)
+    others = _healthy_speech(healthy, manifest.window_s) if healthy else None
+    ear = _Ear(*_load(workspace, base_model, language), on_progress)
+    clips = parts.known + parts.new
     samples = [read_wav(clip.wav) for clip in clips]
-    halves = (_half(on_progress, 0), _half(on_progress, len(clips)))
-    before = _hear(speech, samples, None, halves[0])
-    after = _hear(speech, samples, manifest, halves[1])
-    rows = tuple(
-        TestRow(clip.audio, clip.wav, clip.text, was, now, "known" if i < len(known) else "new")
-        for i, (clip, was, now) in enumerate(zip(clips, before, after, strict=True))
-    )
-    scores = {part: _before_after([row for row in rows if row.split == part]) for part in ("known", "new")}
+    ear.total = 2 * len(samples) + 2 * len(others.samples if others else ()) + other_sounds
+
+    before, time_before = ear.timed(samples, adapted=False)
+    after, time_after = ear.timed(samples, adapted=True)
+    compared = [(clip.text, was, now) for clip, was, now in zip(clips, before, after, strict=True)]
+    known = _compare(compared[: len(parts.known)])
     report = Report(
         base_model=manifest.base_model["name"],
         window_s=manifest.window_s,
         train={
             key: getattr(manifest, key) for key in ("recordings", "phrases", "audio_seconds", "steps", "wall_seconds")
         },
-        known=scores["known"],
-        new=scores["new"],
-        verdict=judge(scores["known"]),
-        rows=rows,
+        known=known,
+        new=_compare(compared[len(parts.known) :]),
+        verdict=judge(known),
+        rows=tuple(
+            TestRow(clip.audio, clip.wav, text, simplify(was.text), simplify(now.text), parts.split_of(clip))
+            for clip, (text, was, now) in zip(clips, compared, strict=True)
+        ),
         warnings=tuple(adapter.version_warnings(manifest)),
+        forgetting=_forgetting(ear, others) if others else None,
+        silence=_silence(ear, other_sounds, parts.phrases, samples) if other_sounds else None,
+        real_time_factor=RealTimeFactor(time_before, time_after),
     )
     write_json(workspace.report_json, report.as_json())
     return report
@@ -157,20 +211,54 @@ def read_report(workspace: Workspace) -> dict[str, Any]:
 
 
 # ── Which clips ──────────────────────────────────────────────────────────────
-def _unheard(workspace: Workspace, manifest: adapter.Manifest) -> tuple[tuple[Utterance, ...], tuple[Utterance, ...]]:
-    """Test clips of known and of new phrases, by what the run says it trained on, whatever labels.json says by now."""
+@dataclass(frozen=True)
+class _Parts:
+    """Test clips of known and of new phrases, and the phrases that were trained on, normalised."""
+
+    known: tuple[Utterance, ...]
+    new: tuple[Utterance, ...]
+    phrases: frozenset[str]
+
+    def split_of(self, clip: Utterance) -> Literal["known", "new"]:
+        return "known" if clip in self.known else "new"
+
+
+def _parts(workspace: Workspace, manifest: adapter.Manifest) -> _Parts:
+    """By what the run says it trained on, whatever labels.json says by now."""
     path = workspace.runs / manifest.run / "split.json"
     if not path.exists():
         raise ResonanceError("RZ-0702", path=path)
     used = json.loads(path.read_text(encoding="utf-8"))
     trained, kept_out = set(used["train"]), {*used["known"], *used["new"]}
     utterances = load_utterances(workspace)
-    sounds = {toneless(u.text) for u in utterances if u.audio in trained}
+    learned = [u.text for u in utterances if u.audio in trained]
+    sounding = {toneless(text) for text in learned}
     test = [u for u in utterances if u.audio not in trained and (u.split == "test" or u.audio in kept_out)]
     if not test:
         raise ResonanceError("RZ-0701", path=workspace.labels)
-    known = tuple(u for u in test if toneless(u.text) in sounds)
-    return known, tuple(u for u in test if toneless(u.text) not in sounds)
+    return _Parts(
+        known=tuple(u for u in test if toneless(u.text) in sounding),
+        new=tuple(u for u in test if toneless(u.text) not in sounding),
+        phrases=frozenset(normalise(text) for text in learned),
+    )
+
+
+@dataclass(frozen=True)
+class _HealthySpeech:
+    texts: tuple[str, ...]
+    samples: tuple[np.ndarray, ...]
+    left_out: int
+
+
+def _healthy_speech(folder: Path, window_s: float) -> _HealthySpeech:
+    """The recordings of ``folder`` that fit into the window; what it holds is read and never written."""
+    labels = read_labels(folder / "labels.json")
+    heard = [(label.text, load(folder / label.audio, max_seconds=WINDOW_LADDER_S[-1])) for label in labels]
+    fitting = [(text, samples) for text, samples in heard if len(samples) <= window_s * SAMPLE_RATE]
+    if not fitting:
+        raise ResonanceError("RZ-0703", path=folder, count=len(labels), window=f"{window_s:g}")
+    texts, samples = zip(*fitting, strict=True)
+    return _HealthySpeech(texts, samples, len(labels) - len(fitting))
 
 
 def _manifest(workspace: Workspace) -> adapter.Manifest:
@@ -187,32 +275,79 @@ def _load(workspace: Workspace, base_model: str, language: str) -> tuple[SpeechM
     return speech, adapter.attach(speech, workspace.adapter)
 
 
-def _hear(
-    speech: SpeechModel,
-    samples: Sequence[np.ndarray],
-    manifest: adapter.Manifest | None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> list[str]:
-    """With the adapter at its window, or (``manifest`` None) the base model at its native one."""
-    with adapter.using(speech, "default" if manifest else None):
-        texts = speech.recognise(samples, manifest.window_s if manifest else 0.0, on_progress=on_progress)
-    return [simplify(text) for text in texts]
+@dataclass
+class _Ear:
+    """One model with and without its adapter; progress runs over all that it is asked to hear, ``total`` clips."""
+
+    speech: SpeechModel
+    manifest: adapter.Manifest
+    on_progress: Callable[[int, int], None] | None = None
+    total: int = 0
+    done: int = 0
+
+    def hear(self, samples: Sequence[np.ndarray], adapted: bool) -> list[Heard]:
+        """With the adapter at its window, or the base model at its native one."""
+        begun = self.done
+        with adapter.using(self.speech, "default" if adapted else None):
+            window_s = self.manifest.window_s if adapted else 0.0
+            return self.speech.hear(samples, window_s, on_progress=lambda n, _: self._tell(begun + n))
+
+    def timed(self, samples: Sequence[np.ndarray], adapted: bool) -> tuple[list[Heard], float]:
+        """What is heard, and the seconds of computing for each second of sound."""
+        started = time.perf_counter()
+        heard = self.hear(samples, adapted)
+        return heard, (time.perf_counter() - started) * SAMPLE_RATE / sum(map(len, samples))
+
+    def _tell(self, done: int) -> None:
+        self.done = done
+        if self.on_progress:
+            self.on_progress(done, self.total)
 
 
-def _half(on_progress: Callable[[int, int], None] | None, offset: int) -> Callable[[int, int], None] | None:
-    """Progress over one of two passes, as progress over both."""
-    return on_progress and (lambda done, total: on_progress(offset + done, 2 * total))
-
-
-def _before_after(rows: Sequence[TestRow]) -> BeforeAfter | None:
+# ── How well ─────────────────────────────────────────────────────────────────
+def _compare(rows: Sequence[tuple[str, Heard, Heard]]) -> BeforeAfter | None:
+    """Rows of what was meant, heard before and heard after; scored as the model wrote it, before any conversion."""
     if not rows:
         return None
-    references = [row.reference for row in rows]
-    before, after = (score(references, [getattr(row, side) for row in rows]) for side in ("before", "after"))
-    return BeforeAfter(len(rows), before, after)
+    texts = [text for text, _, _ in rows]
+    before, after = [was for _, was, _ in rows], [now for _, _, now in rows]
+    return BeforeAfter(
+        n=len(rows),
+        before=_score(texts, before),
+        after=_score(texts, after),
+        difference=difference(texts, [was.text for was in before], [now.text for now in after]),
+    )
 
 
-def _as_json(scores: BeforeAfter | None) -> dict[str, Any] | None:
-    if scores is None:
-        return None
-    return {"n": scores.n, "before": scores.before.as_json(), "after": scores.after.as_json()}
+def _score(texts: Sequence[str], heard: Sequence[Heard]) -> Score:
+    return score(texts, [each.text for each in heard], cut=[each.cut for each in heard])
+
+
+def _forgetting(ear: _Ear, healthy: _HealthySpeech) -> Forgetting:
+    before, after = (ear.hear(healthy.samples, adapted) for adapted in (False, True))
+    both = _compare(list(zip(healthy.texts, before, after, strict=True)))
+    assert both is not None  # _healthy_speech refuses an empty folder
+    return Forgetting(**vars(both), left_out=healthy.left_out)
+
+
+def _silence(ear: _Ear, count: int, phrases: frozenset[str], own: Sequence[np.ndarray]) -> Silence:
+    clips = sounds(count, longest_s=ear.manifest.window_s)
+    heard = ear.hear([clip.samples for clip in clips], adapted=True)
+    alarms = np.array([bool(words := normalise(each.text)) and words in phrases for each in heard])
+    passes = np.array([has_speech(clip.samples) for clip in clips])
+    rate, gated = float(alarms.mean()), float((alarms & passes).mean())
+    return Silence(
+        n=count,
+        phrases=rate,
+        phrases_ci=wilson(rate, count),
+        gated=gated,
+        gated_ci=wilson(gated, count),
+        let_through=float(passes.mean()),
+        kinds=dict(Counter(clip.kind for clip, alarm in zip(clips, alarms, strict=True) if alarm)),
+        own_clips=len(own),
+        own_refused=sum(not has_speech(clip) for clip in own),
+    )
+
+
+def _as_json(figures: BeforeAfter | Silence | RealTimeFactor | None) -> dict[str, Any] | None:
+    return None if figures is None else plain(figures)

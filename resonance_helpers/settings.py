@@ -26,6 +26,10 @@ class SoundRules:
     clipped_share: float = 0.002  # of the samples at full scale; a single click is not worth another take
     speech_s: float = 0.2  # one short syllable
     speech_share: float = 0.15  # less speech than this in a clip is mostly silence
+    # Is anybody speaking at all? Of 400 clips of speech the longest rise of the least was 0.225 s; of rumble, 0.075 s.
+    background_dbfs: float = -70.0  # a frame quieter than this is a converter's noise, not a room's
+    rise_db: float = 9.0  # above the background; brown noise alone wanders by 8 dB
+    rise_s: float = 0.125  # at a stretch; a click is over in 0.1 s
 
 
 SOUND_RULES = SoundRules()
@@ -43,6 +47,9 @@ SAMPLE_PATIENT = "sample"
 MIN_RECORDINGS = 10  # fewer cannot be split into train, dev and test at all
 TEST_FRACTION = 0.15  # of all clips, where labels.json marks no test: every phrase held out is one the adapter lacks
 GUIDE_RECORDINGS = (50, 100)  # what the guide asks for
+
+# ── Judging ──────────────────────────────────────────────────────────────────
+OTHER_SOUNDS = 300  # clips without speech; with fewer, 2 % of them could not be told from none
 
 # ── Decoding ─────────────────────────────────────────────────────────────────
 MAX_NEW_TOKENS = 48  # a phrase of 2–5 s has under 25 tokens; a bound is what ends an endless repetition

@@ -1,9 +1,18 @@
 """Chinese text: one form for comparing, simplified characters for showing, syllables for grouping what sounds alike.
 
 Whisper writes Traditional characters, punctuation and Arabic digits as it pleases, so two texts are compared only after
-``normalise``. Numerals go from digits to characters (20 → 二十), never back: a digit string is surely a numeral, while
-一 in 一心一意 or 十 in 十分 is part of a word, and a digit there would break it. What is said differently stays
-different: 一百二十 and 一二零, 两 and 二.
+``normalise``. What it decides, and a table of cases in the tests fixes:
+
+- Numerals go from digits to characters (20 → 二十), never back: a digit string is surely a numeral, while 一 in 一起 or
+  十 in 十分 is part of a word, and a digit there would break it. 1起 and 一起 meet, as do 10分 and 十分.
+- 廿 and 卅 are 二十 and 三十. 壹, 贰, 拾 … stay: they are also 收拾, 队伍, 陆地.
+- 2 before a measure word is 两 (2个 → 两个), elsewhere 二 (第2个, 2号). The characters 两 and 二 stay as they are said,
+  but before 百, 千, 万 and 亿 both are 二: of 200 nobody knows which was said.
+- Digit by digit: more than six digits, a leading zero, groups as of a telephone, years, what is 打, 拨 or 叫.
+- A date 2024-3-5 is 二零二四年三月五日; 8:30 is 八点三十, and 八点半, which is said otherwise, stays 八点半.
+- 50% is 百分之五十, 100% is 百分之百; 3.5 is 三点五; -5 is 负五; ℃ and 摄氏度 are 度.
+- Other ways of saying the same amount stay different: 一百二十 and 一二零, 二百五 and 二百五十, 俩 and 两个.
+- English is compared in lower case, without spaces; it is neither translated nor spelt out (kg is not 公斤).
 """
 
 from __future__ import annotations
@@ -19,7 +28,7 @@ from pypinyin import Style, lazy_pinyin
 
 # OpenCC's t2s leaves these; its tw2s breaks others (么 → 幺, 抬 → 擡). 著 means 着 (看著) except in such words.
 _ZHE = re.compile(r"(?<![原名专显编论巨土遗昭卓拙译合])著(?![名作称书者述录])")
-_LEFT_BY_OPENCC = (("妳", "你"), ("甚么", "什么"))
+_LEFT_BY_OPENCC = (("妳", "你"), ("甚么", "什么"), ("衞", "卫"), ("擡", "抬"))
 
 # ── Reading digits aloud ─────────────────────────────────────────────────────
 _LONGEST_NUMBER = 6  # digits; longer strings are telephone or card numbers, said digit by digit
@@ -46,25 +55,44 @@ def _clock(match: re.Match[str]) -> str:
     return f"{hour}点" + ("" if match[2] == "00" else _number(match[2]))
 
 
+def _date(match: re.Match[str]) -> str:
+    """``2024-3-5`` → ``二零二四年三月五日``."""
+    year, _, month, day = match.groups()
+    return f"{_digits(year)}年{cn2an.an2cn(month)}月{cn2an.an2cn(day)}日"
+
+
+def _percent(match: re.Match[str]) -> str:
+    """``50%`` → ``百分之五十``; ``100%`` is said ``百分之百``."""
+    return "百分之" + ("百" if match[1] == "100" else _number(match[1]))
+
+
 # Tried in this order; what no rule takes stays.
 _READINGS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
     (re.compile(pattern, re.ASCII), reading)
     for pattern, reading in (
         (r"(?<=\d),(?=\d{3}(?!\d))", ""),  # 1,000
+        (r"(?<!\d)((?:1[89]|20)\d\d)([-/.])(0?[1-9]|1[0-2])\2(0?[1-9]|[12]\d|3[01])(?!\d)", _date),  # 2024-03-05
         (r"(?<![\d:])(\d{1,2}):([0-5]\d)(?![\d:])", _clock),  # 8:30
         (r"(?<![\d.])\d{3,4}(?:[- ]\d{3,4})+(?!\d)", lambda m: _digits(m[0])),  # 138-0013-8000
         (rf"(?<=[打拨叫])\d{{3,}}(?![\d.]|{_MEASURE})", lambda m: _digits(m[0])),  # 打120
         (r"(?<!\d)(?:1[89]|20)\d\d(?=年)", lambda m: _digits(m[0])),  # 2024年
         (r"(?<!\w)-(?=\d)", "负"),  # -5
-        (r"(\d+(?:\.\d+)?)%", lambda m: "百分之" + _number(m[1])),  # 50%
+        (r"(\d+(?:\.\d+)?)\s*%", _percent),  # 50%
         (r"(\d+)[/⁄](\d+)", lambda m: f"{_number(m[2])}分之{_number(m[1])}"),  # 1/2
-        (r"°C", "摄氏度"),  # what NFKC makes of ℃
-        (r"°", "度"),
-        (rf"(?<![\d.第{_SPOKEN_DIGIT}十百千万亿点])2(?={_MEASURE})", "两"),  # 2个 is said 两个; 第2个 is not
+        (r"°C?", "度"),  # °C is what NFKC makes of ℃
+        (rf"(?<![\d.第{_SPOKEN_DIGIT}十廿卅百千万亿点])2(?={_MEASURE})", "两"),  # 2个 is said 两个; 第2个 is not
         (r"\d+(?:\.\d+)?", lambda m: _number(m[0])),
     )
 )
-_YAO = re.compile(rf"幺+(?=[{_SPOKEN_DIGIT}])|(?<=[{_SPOKEN_DIGIT}])幺+")  # 幺二零, but not 老幺
+# Tried at the end, on text that is characters only.
+_SAME: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    (re.compile("〇"), "零"),
+    (re.compile("廿"), "二十"),
+    (re.compile("卅"), "三十"),
+    (re.compile("两(?=[百千万亿])"), "二"),
+    (re.compile("(?:摄氏)+度"), "度"),
+    (re.compile(rf"幺+(?=[{_SPOKEN_DIGIT}])|(?<=[{_SPOKEN_DIGIT}])幺+"), lambda m: "一" * len(m[0])),  # not 老幺
+)
 _SPACE_IN_CHINESE = re.compile(r"\s+(?=[^\x00-\x7f])|(?<=[^\x00-\x7f])\s+")
 
 
@@ -92,17 +120,28 @@ def normalise(text: str) -> str:
     text = simplify(text)
     for pattern, reading in _READINGS:
         text = pattern.sub(reading, text)
-    text = "".join(c for c in text.lower() if c.isalnum()).replace("〇", "零")
-    return _YAO.sub(lambda yao: "一" * len(yao[0]), text)
+    text = "".join(c for c in text.lower() if c.isalnum())
+    for pattern, reading in _SAME:
+        text = pattern.sub(reading, text)
+    return text
 
 
 @lru_cache(maxsize=4096)
+def syllables(written: str, tones: bool) -> tuple[str, ...]:
+    """Pinyin of a text as it is written, 喝水 → ("he", "shui"), with ``tones`` as numbers 1–5: ("he1", "shui3").
+
+    What is not Chinese is one syllable for each stretch without spaces, punctuation too.
+    """
+    style = Style.TONE3 if tones else Style.NORMAL
+    pinyin = lazy_pinyin(written, style=style, neutral_tone_with_five=True)
+    return tuple(syllable for stretch in pinyin for syllable in stretch.split())
+
+
 def toneless(text: str) -> tuple[str, ...]:
     """The pinyin syllables of ``normalise(text)`` without tones: 喝水 → ("he", "shui")."""
-    return tuple(lazy_pinyin(normalise(text)))
+    return syllables(normalise(text), tones=False)
 
 
-@lru_cache(maxsize=4096)
 def toned(text: str) -> tuple[str, ...]:
     """The pinyin syllables of ``normalise(text)`` with tone numbers 1–5: 喝水 → ("he1", "shui3")."""
-    return tuple(lazy_pinyin(normalise(text), style=Style.TONE3, neutral_tone_with_five=True))
+    return syllables(normalise(text), tones=True)

@@ -22,6 +22,14 @@ from .settings import MAX_NEW_TOKENS, SAMPLE_RATE
 from .windows import allow_short_windows, native_window_s
 
 
+@dataclass(frozen=True)
+class Heard:
+    """One answer. ``cut``: the bound on tokens ended it, the model itself had not."""
+
+    text: str
+    cut: bool
+
+
 @dataclass
 class SpeechModel:
     """A loaded base model with the processor, language and device it is used with.
@@ -75,13 +83,25 @@ class SpeechModel:
         on_progress: Callable[[int, int], None] | None = None,
     ) -> list[str]:
         """The text of each 16 kHz mono clip, in order. ``window_s`` 0 is the model's native window (30 s)."""
-        texts: list[str] = []
+        return [heard.text for heard in self.hear(samples, window_s, batch_size, on_progress)]
+
+    def hear(
+        self,
+        samples: Sequence[np.ndarray],
+        window_s: float = 0.0,
+        batch_size: int = 8,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> list[Heard]:
+        """As ``recognise``, and whether each answer came to its end."""
+        answers: list[Heard] = []
         for start in range(0, len(samples), batch_size):
             features = self.features(samples[start : start + batch_size], window_s or self.native_window_s)
-            texts += self.decode(self.greedy(features))
+            tokens = self.greedy(features)
+            cut = (tokens != self.end).all(dim=1).tolist()
+            answers += map(Heard, self.decode(tokens), cut)
             if on_progress:
-                on_progress(len(texts), len(samples))
-        return texts
+                on_progress(len(answers), len(samples))
+        return answers
 
     def decode(self, tokens: torch.Tensor) -> list[str]:
         """Token ids [clips, tokens] to text without special tokens."""

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
+from unittest.mock import patch
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from resonance_helpers import Workspace, evaluation, training
-from resonance_helpers.labels import read_labels, write_labels
+from resonance_helpers import Workspace, adapter, audio, evaluation, training
+from resonance_helpers.labels import Label, read_labels, write_labels
 from resonance_helpers.messages import ResonanceError
-from resonance_helpers.scoring import score
-from resonance_helpers.settings import TrainingSettings
+from resonance_helpers.scoring import difference, score
+from resonance_helpers.settings import SAMPLE_RATE, TrainingSettings
 from resonance_helpers.text import toneless
-from resonance_helpers.utterances import load_utterances
+from resonance_helpers.utterances import Utterance, load_utterances
+from resonance_helpers.whisper import Heard
+
+OTHER, HEALTHY = 20, 6  # clips without speech; healthy recordings that fit into the window
 
 Tested = tuple[Workspace, evaluation.Report, list[tuple[int, int]]]
 
@@ -24,7 +34,24 @@ def tested(converted_sample: Workspace, tmp_path_factory: pytest.TempPathFactory
     workspace = replace(converted_sample, output_dir=tmp_path_factory.mktemp("tested"))
     training.train(workspace, TrainingSettings(steps=10, eval_every=10, augment=False))
     done: list[tuple[int, int]] = []
-    return workspace, evaluation.evaluate(workspace, on_progress=lambda n, total: done.append((n, total))), done
+    report = evaluation.evaluate(
+        workspace,
+        on_progress=lambda n, total: done.append((n, total)),
+        healthy=healthy_folder(workspace, tmp_path_factory.mktemp("healthy")),
+        other_sounds=OTHER,
+    )
+    return workspace, report, done
+
+
+def healthy_folder(workspace: Workspace, folder: Path) -> Path:
+    """Six recordings and one that is longer than the window, as somebody would lay them out."""
+    chosen = load_utterances(workspace)[:6]
+    for each in chosen:
+        shutil.copy(each.wav, folder / each.wav.name)
+    audio.write_wav(folder / "long.wav", np.tile(audio.read_wav(chosen[0].wav), 8)[: 5 * SAMPLE_RATE])
+    labels = [Label(each.wav.name, each.text) for each in chosen]
+    write_labels(folder / "labels.json", [*labels, Label("long.wav", "很长的一句话")])
+    return folder
 
 
 def test_two_scores_from_the_rows_that_belong_to_them(tested: Tested) -> None:
@@ -34,7 +61,11 @@ def test_two_scores_from_the_rows_that_belong_to_them(tested: Tested) -> None:
         assert found is not None and found.n == len(rows) > 5
         assert found.before == score([r.reference for r in rows], [r.before for r in rows])
         assert found.after == score([r.reference for r in rows], [r.after for r in rows])
-    assert done[-1] == (2 * len(report.rows), 2 * len(report.rows)) and done == sorted(done)
+        assert found.difference == difference(
+            [r.reference for r in rows], [r.before for r in rows], [r.after for r in rows]
+        )
+    everything = 2 * len(report.rows) + 2 * HEALTHY + OTHER
+    assert done[-1] == (everything, everything) and done == sorted(done)
 
 
 def test_nothing_that_was_trained_on_is_tested_on(tested: Tested) -> None:
@@ -50,13 +81,86 @@ def test_report_json_is_as_the_design_says(tested: Tested) -> None:
     workspace, report, _ = tested
     kept = evaluation.read_report(workspace)
     assert kept == json.loads(json.dumps(report.as_json()))
-    assert set(kept) == {"base_model", "window_s", "train", "splits", "forgetting", "verdict"}
+    parts = {"base_model", "window_s", "train", "splits", "forgetting", "verdict"}
+    assert set(kept) == parts | {"silence", "real_time_factor"}
     assert set(kept["train"]) == {"recordings", "phrases", "audio_seconds", "steps", "wall_seconds"}
     for part in ("known_phrases", "new_phrases"):
+        assert set(kept["splits"][part]) == {"n", "before", "after", "difference"}
         assert {"cer", "cer_ci", "exact", "exact_ci", "n"} <= set(kept["splits"][part]["after"])
+        assert {"ser_toned", "ser_toneless", "endless", "raw"} <= set(kept["splits"][part]["before"])
     assert kept["train"]["phrases"] == 34 and kept["train"]["recordings"] == 68
     said = workspace.report_json.read_text(encoding="utf-8")
     assert not any(row.reference in said for row in report.rows), "what the person said is not in the file"
+
+
+def test_forgetting_is_the_paired_score_of_healthy_speech(tested: Tested) -> None:
+    forgetting = tested[1].forgetting
+    assert forgetting is not None and forgetting.difference is not None
+    assert (forgetting.n, forgetting.left_out) == (HEALTHY, 1)
+    assert forgetting.difference.cer == pytest.approx(forgetting.after.cer - forgetting.before.cer)
+    assert forgetting.difference.cer_ci[0] <= forgetting.difference.cer <= forgetting.difference.cer_ci[1]
+
+
+def test_healthy_recordings_are_read_and_nothing_is_written_beside_them(tested: Tested, tmp_path: Path) -> None:
+    folder = healthy_folder(tested[0], tmp_path)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    heard = evaluation._healthy_speech(folder, window_s=4.0)
+    assert list(heard.texts) == [each.text for each in load_utterances(tested[0])[:HEALTHY]]
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_healthy_recordings_that_are_all_too_long_are_said(
+    tested: Tested, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lang: str
+) -> None:
+    monkeypatch.setenv("RESONANCE_LANG", lang)
+    folder = healthy_folder(tested[0], tmp_path)
+    write_labels(folder / "labels.json", [Label("long.wav", "很长的一句话")])
+    kept = tested[0].report_json.read_bytes()
+    with pytest.raises(ResonanceError, match=r"RZ-0703.* 1 .*4") as caught:
+        evaluation.evaluate(tested[0], healthy=folder)
+    assert str(folder) in str(caught.value)
+    with pytest.raises(ResonanceError, match="RZ-0401"):
+        evaluation.evaluate(tested[0], healthy=tmp_path / "nowhere")
+    assert tested[0].report_json.read_bytes() == kept
+
+
+def test_silence_counts_phrases_with_and_without_the_gate(tested: Tested) -> None:
+    silence = tested[1].silence
+    assert silence is not None and silence.n == OTHER
+    assert 0 <= silence.gated <= min(silence.phrases, silence.let_through)
+    assert silence.phrases_ci[0] <= silence.phrases <= silence.phrases_ci[1]
+    assert sum(silence.kinds.values()) == round(silence.phrases * silence.n)
+    assert (silence.own_clips, silence.own_refused) == (len(tested[1].rows), 0)
+
+
+class Parrot:
+    """An ear that hears one phrase of the patient whatever there is to hear."""
+
+    manifest = type("Manifest", (), {"window_s": 4.0})
+
+    def hear(self, samples: Sequence[np.ndarray], adapted: bool) -> list[Heard]:
+        assert adapted, "the base model has never learnt the patient's phrases"
+        return [Heard("我想喝水！" if i % 2 else "", cut=False) for i, _ in enumerate(samples)]
+
+
+def test_a_parrot_is_found_out_and_the_gate_helps() -> None:
+    own = [np.zeros(SAMPLE_RATE, np.float32)]
+    silence = evaluation._silence(Parrot(), 100, frozenset({"我想喝水", ""}), own)  # type: ignore[arg-type]
+    assert silence.phrases == 0.5 and sum(silence.kinds.values()) == 50
+    assert 0 < silence.gated < 0.3 and silence.own_refused == 1
+    assert evaluation._silence(Parrot(), 100, frozenset({"我想吃饭"}), own).phrases == 0  # type: ignore[arg-type]
+
+
+def test_time_is_counted_for_each_second_of_sound(tested: Tested) -> None:
+    factor = tested[1].real_time_factor
+    assert factor is not None and 0 < factor.before < 20 and 0 < factor.after < 20
+
+
+def test_what_was_not_measured_is_null() -> None:
+    report = evaluation.Report("base", 4.0, {}, None, None, evaluation.judge(None), ())
+    kept = report.as_json()
+    assert kept["forgetting"] is kept["silence"] is kept["real_time_factor"] is None
 
 
 def test_one_recording_gives_what_the_whole_test_gave(tested: Tested) -> None:
@@ -81,6 +185,36 @@ def test_the_verdict_follows_its_rule(known: evaluation.BeforeAfter | None, leve
 
 def test_ten_right_of_ten_prove_little() -> None:
     assert evaluation.judge(scores(10, 10)).level == "careful"
+
+
+# ── Nothing leaks, whatever labels.json says by now ──────────────────────────
+ALIKE = ["买", "卖", "买。", "是", "事", "20", "二十", "我想喝水", "疼"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(ALIKE), st.booleans(), st.sampled_from([None, "train", "test"])), min_size=2))
+def test_no_homophone_of_a_new_phrase_was_trained_on(
+    tested: Tested, now: list[tuple[str, bool, Literal["train", "test"] | None]]
+) -> None:
+    """The run decides what was trained on; labels may have been rewritten since."""
+    workspace, manifest = tested[0], adapter.read_manifest(tested[0].adapter)
+    utterances = [
+        Utterance(f"{i}.wav", Path(f"{i}.wav"), text, 1, None, split, 1.0) for i, (text, _, split) in enumerate(now)
+    ]
+    trained = {each.audio for each, (_, was_trained, _) in zip(utterances, now, strict=True) if was_trained}
+    run = {"train": sorted(trained), "known": [], "new": []}
+    with patch.object(evaluation, "load_utterances", lambda _: tuple(utterances)), patch("json.loads", lambda _: run):
+        try:
+            parts = evaluation._parts(workspace, manifest)
+        except ResonanceError as error:
+            assert error.code == "RZ-0701"
+            return
+    sounding = {toneless(each.text) for each in utterances if each.audio in trained}
+    assert not sounding & {toneless(each.text) for each in parts.new}
+    assert {toneless(each.text) for each in parts.known} <= sounding
+    assert not trained & {each.audio for each in parts.known + parts.new}
+    assert {each.audio for each in utterances if each.split == "test"} - trained == {
+        each.audio for each in parts.known + parts.new
+    }
 
 
 # ── Bad input ────────────────────────────────────────────────────────────────

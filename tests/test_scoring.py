@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resonance_helpers.scoring import cer, diff, score, wilson
-from resonance_helpers.text import normalise
+from resonance_helpers.scoring import cer, diff, difference, is_endless, score, wilson
+from resonance_helpers.text import normalise, toned, toneless
 
 texts = st.text("我想喝水吃饭不疼", max_size=6)
 phrases = st.text("我想喝水吃饭不疼", min_size=1, max_size=6)
 pairs = st.lists(st.tuples(phrases, texts), min_size=1, max_size=8)
 
 
-def levenshtein(one: str, other: str) -> int:
+def levenshtein(one: Sequence[str], other: Sequence[str]) -> int:
     """The textbook table, one row at a time."""
     row = list(range(len(other) + 1))
     for i, a in enumerate(one, start=1):
@@ -94,6 +95,146 @@ def test_what_cannot_be_scored_is_said(references: list[str], hypotheses: list[s
             function(references, hypotheses)
 
 
+# ── Syllables, and texts as they were written ────────────────────────────────
+def test_a_homophone_is_no_syllable_error_and_a_tone_is_one_with_tones_only() -> None:
+    result = score(["请买水", "是"], ["请卖水", "事"])  # mǎi, mài; shì, shì
+    assert result.cer == pytest.approx(2 / 4)
+    assert result.ser_toned == pytest.approx(1 / 4)
+    assert result.ser_toneless == 0.0
+    assert result.ser_toneless_ci == wilson(0.0, 4)
+
+
+@given(pairs)
+def test_syllable_errors_are_edits_of_lists_of_syllables(pairs: list[tuple[str, str]]) -> None:
+    result = score(*zip(*pairs, strict=True), resamples=20)
+    for rate, interval, of in (
+        (result.ser_toned, result.ser_toned_ci, toned),
+        (result.ser_toneless, result.ser_toneless_ci, toneless),
+    ):
+        edits = sum(levenshtein(of(said), of(heard)) for said, heard in pairs)
+        assert rate == pytest.approx(edits / sum(len(of(said)) for said, _ in pairs))
+        assert 0 <= interval[0] <= interval[1]
+    assert result.ser_toneless <= result.ser_toned <= result.cer  # one character, one syllable in these texts
+
+
+def test_raw_counts_what_normalising_forgives() -> None:
+    result = score(["幫我開燈", "我要20个", "喝水"], [" 帮我开灯。\n", "我要二十個", "喝 水"])
+    assert (result.cer, result.exact, result.ser_toned) == (0.0, 1.0, 0.0)
+    assert result.raw.exact == 0.0
+    # 幫開燈 and a full stop; 20个 against 二十個; a space
+    assert result.raw.cer == pytest.approx((4 + 3 + 1) / 11)
+    # the full stop; 20 against two syllables. 20 is one syllable as written
+    assert result.raw.ser_toned == result.raw.ser_toneless == pytest.approx((1 + 2) / 10)
+
+
+def test_raw_takes_off_white_space_around_and_nothing_else() -> None:
+    result = score(["我想喝水。"], ["\t我想喝水。 "])
+    assert result.raw == score(["我想喝水。"], ["我想喝水。"]).raw
+    assert result.raw.cer == 0.0 < score(["我想喝水。"], ["我想喝水"]).raw.cer
+
+
+# ── Answers without an end ───────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    ("text", "endless"),
+    [
+        ("疼疼疼疼", True),
+        ("疼疼疼", False),
+        ("我想喝水，我想喝水，我想喝水，我想喝水。", True),
+        ("我想喝水" * 3, False),
+        ("请开灯" + "喝水" * 6 + "喝", True),  # cut off within a stretch
+        ("哈哈哈哈，我想喝水", False),  # it found its end
+        ("10000", False),
+        ("", False),
+    ],
+)
+def test_an_answer_is_endless_when_its_tail_repeats_four_times(text: str, endless: bool) -> None:
+    assert is_endless(text) == endless
+    assert score(["不要"], [text]).endless == endless
+
+
+def test_answers_that_the_bound_cut_are_endless_too_and_counted_once() -> None:
+    heard = ["不要", "疼" * 9, "我想", ""]
+    assert score(["不要"] * 4, heard).endless == 1
+    assert score(["不要"] * 4, heard, cut=[False, True, True, False]).endless == 2
+
+
+def test_who_laughs_four_times_is_no_machine() -> None:
+    assert score(["哈哈哈哈"], ["哈哈哈哈！"]).endless == 0
+
+
+# ── Before and after ─────────────────────────────────────────────────────────
+def test_a_difference_by_hand() -> None:
+    result = difference(["我想喝水", "帮我开灯"], ["我要", "帮我开灯"], ["我想喝水", "帮我开"])
+    assert result.cer == pytest.approx((1 - 3) / 8)
+    assert result.exact == 0.0
+    assert result.cer_ci[0] <= -2 / 8 <= result.cer_ci[1] and result.exact_ci == (-1.0, 1.0)
+
+
+@given(st.lists(st.tuples(phrases, texts, texts), min_size=1, max_size=8))
+def test_a_difference_is_that_of_the_scores_and_turns_its_sign(triples: list[tuple[str, str, str]]) -> None:
+    said, was, now = zip(*triples, strict=True)
+    there, back = difference(said, was, now, resamples=50), difference(said, now, was, resamples=50)
+    before, after = score(said, was, resamples=1), score(said, now, resamples=1)
+    assert there.cer == pytest.approx(after.cer - before.cer) == -back.cer
+    assert there.exact == pytest.approx(after.exact - before.exact) == -back.exact
+    assert there.cer_ci == pytest.approx((-back.cer_ci[1], -back.cer_ci[0]))
+    for low, high in (there.cer_ci, there.exact_ci):
+        assert low <= high
+    assert -1 <= there.exact_ci[0] <= there.exact <= there.exact_ci[1] <= 1
+
+
+def test_a_paired_interval_against_a_plain_loop_and_narrower_than_an_unpaired_one() -> None:
+    rng = np.random.default_rng(5)
+    said = [f"第{n}句话在这里" for n in range(60)]
+    was = [text[: rng.integers(1, len(text) + 1)] for text in said]
+    now = [text if rng.random() < 0.2 else old for text, old in zip(said, was, strict=True)]
+    characters = np.array([len(normalise(s)) for s in said])
+    change = np.array(
+        [
+            levenshtein(normalise(s), normalise(n)) - levenshtein(normalise(s), normalise(w))
+            for s, w, n in zip(said, was, now, strict=True)
+        ]
+    )
+    rates = []
+    for _ in range(20_000):
+        drawn = rng.choice(60, 60)
+        rates.append(change[drawn].sum() / characters[drawn].sum())
+    found = difference(said, was, now, resamples=20_000).cer_ci
+    assert found == pytest.approx(np.quantile(rates, [0.025, 0.975]), abs=0.004)
+    apart = (
+        score(said, now).cer_ci[1]
+        - score(said, was).cer_ci[0]
+        - (score(said, now).cer_ci[0] - score(said, was).cer_ci[1])
+    )
+    assert found[1] - found[0] < apart / 2
+
+
+def test_ten_of_ten_mended_is_no_certainty() -> None:
+    said = list("一二三四五六七八九十")
+    mended, same = difference(said, [""] * 10, said), difference(said, said, said)
+    assert (mended.cer, mended.exact) == (-1.0, 1.0)
+    assert mended.exact_ci == pytest.approx((0.722, 1.0), abs=1e-3)
+    assert mended.cer_ci[0] < -1 < mended.cer_ci[1] < -0.6
+    assert same.exact_ci == pytest.approx((-0.278, 0.278), abs=1e-3)
+
+
+def test_takes_of_one_phrase_make_no_difference_surer() -> None:
+    said = [f"第{n}句" for n in range(1, 11)]
+    was, now = ["", *said[1:8], "", ""], [*said[:9], ""]
+    once, thrice = difference(said, was, now), difference(said * 3, was * 3, now * 3)
+    assert once == thrice
+    mended = difference(said * 3, [""] * 30, said * 3)
+    assert mended.exact_ci == difference(said, [""] * 10, said).exact_ci
+
+
+def test_a_difference_is_reproducible_and_needs_as_many_clips_on_both_sides() -> None:
+    said, was = ["我想喝水", "疼", "不要"], ["我想", "疼", "要"]
+    assert difference(said, was, said) == difference(said, was, said)
+    assert json.loads(json.dumps(difference(said, was, said).as_json()))["exact"] == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match="3 references but 1 hypotheses"):
+        difference(said, was, said[:1])
+
+
 # ── Intervals ────────────────────────────────────────────────────────────────
 def test_ten_of_ten_is_not_a_hundred_per_cent_for_sure() -> None:
     said = list("一二三四五六七八九十")
@@ -162,13 +303,11 @@ def test_same_seed_same_score_and_it_is_fast() -> None:
 def test_as_json_is_what_the_report_keeps() -> None:
     result = score(["我想喝水", "疼"], ["我想喝水", ""])
     kept = json.loads(json.dumps(result.as_json()))
-    assert kept == {
-        "n": 2,
-        "cer": 0.2,
-        "cer_ci": list(result.cer_ci),
-        "exact": 0.5,
-        "exact_ci": list(result.exact_ci),
-    }
+    assert kept == result.as_json()
+    rates = {"cer", "cer_ci", "exact", "exact_ci", "ser_toned", "ser_toned_ci", "ser_toneless", "ser_toneless_ci"}
+    assert set(kept) == rates | {"n", "endless", "raw"} and set(kept["raw"]) == rates
+    assert (kept["n"], kept["cer"], kept["exact"]) == (2, 0.2, 0.5)
+    assert kept["cer_ci"] == list(result.cer_ci) and kept["raw"]["exact_ci"] == list(result.raw.exact_ci)
 
 
 # ── The evaluate metric ──────────────────────────────────────────────────────

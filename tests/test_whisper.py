@@ -53,6 +53,17 @@ def test_an_answer_is_bounded(practice: SpeechModel) -> None:
     assert practice.greedy(practice.features([noise], 4.0), max_new_tokens=5).shape[1] <= 5
 
 
+def test_an_answer_that_the_bound_cut_says_so(
+    practice: SpeechModel, converted_sample: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = [read_wav(each.wav) for each in load_utterances(converted_sample)[:3]]
+    whole = practice.hear(clips)
+    assert [heard.text for heard in whole] == practice.recognise(clips) and not any(heard.cut for heard in whole)
+    greedy = practice.greedy
+    monkeypatch.setattr(practice, "greedy", lambda features: greedy(features, max_new_tokens=2))
+    assert all(heard.cut for heard in practice.hear(clips))
+
+
 def test_labels_have_one_start_token_and_padding_that_is_ignored(practice: SpeechModel) -> None:
     labels = [practice.label_ids(text) for text in ("疼", "我想喝水")]
     features = torch.zeros(80, 400)

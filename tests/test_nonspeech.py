@@ -1,0 +1,99 @@
+"""Sounds without speech: the same for a seed, of the lengths asked for, and each kind what its name says."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resonance_helpers import Workspace, audio
+from resonance_helpers.nonspeech import KINDS, SHORTEST_S, Sound, sounds
+from resonance_helpers.settings import SAMPLE_RATE
+from resonance_helpers.utterances import load_utterances
+
+LONGEST_S = 4.0
+STEADY = {"silence", "white", "pink", "brown", "hum", "fan"}  # what the gate is made to refuse
+
+
+@pytest.fixture(scope="module")
+def clips() -> tuple[Sound, ...]:
+    return sounds(300, LONGEST_S)
+
+
+def test_all_kinds_in_turn_as_float32_within_full_scale(clips: tuple[Sound, ...]) -> None:
+    assert Counter(clip.kind for clip in clips) == dict.fromkeys(KINDS, 30)
+    assert all(clip.samples.dtype == np.float32 and np.abs(clip.samples).max() <= 1 for clip in clips)
+    seconds = [len(clip.samples) / SAMPLE_RATE for clip in clips]
+    assert min(seconds) >= SHORTEST_S and max(seconds) <= LONGEST_S and np.ptp(seconds) > 2
+
+
+def test_a_seed_gives_the_same_clips_however_many_are_asked_for(clips: tuple[Sound, ...]) -> None:
+    again, other = sounds(20, LONGEST_S), sounds(20, LONGEST_S, seed=18)
+    for one, same, different in zip(clips, again, other, strict=False):
+        assert np.array_equal(one.samples, same.samples)
+        assert not np.array_equal(one.samples, different.samples) or not one.samples.any()
+
+
+def test_no_two_clips_are_alike(clips: tuple[Sound, ...]) -> None:
+    heard = [clip.samples.tobytes() for clip in clips if clip.samples.any()]
+    assert len(set(heard)) == len(heard)
+
+
+def test_the_colours_fall_as_their_names_say() -> None:
+    """Energy above 1 kHz: almost all of white noise, about half of pink, almost none of brown."""
+    share = {kind: [] for kind in ("white", "pink", "brown")}
+    for clip in sounds(100, LONGEST_S):
+        if clip.kind in share:
+            power = np.abs(np.fft.rfft(clip.samples)) ** 2
+            high = np.fft.rfftfreq(len(clip.samples), 1 / SAMPLE_RATE) > 1000
+            share[clip.kind].append(power[high].sum() / power.sum())
+    assert min(share["white"]) > 0.8 > max(share["pink"])
+    assert min(share["pink"]) > 0.2 > 0.05 > max(share["brown"])
+
+
+def test_levels_are_of_many_rooms(clips: tuple[Sound, ...]) -> None:
+    for kind in ("silence", "white", "hum"):
+        levels = [audio.measure(clip.samples).rms_dbfs for clip in clips if clip.kind == kind]
+        assert np.ptp(levels) > 20
+
+
+# ── The speech gate ──────────────────────────────────────────────────────────
+def test_the_gate_refuses_what_stays_level_and_says_how_much_else_it_lets_through(clips: tuple[Sound, ...]) -> None:
+    passed = Counter(clip.kind for clip in clips if audio.has_speech(clip.samples))
+    assert not STEADY & set(passed)
+    assert passed["clicks"] <= 2  # two that fall together may last as long as a syllable
+    assert passed.total() < 0.3 * len(clips)
+
+
+def test_the_gate_lets_the_sample_through(converted_sample: Workspace) -> None:
+    heard = [audio.has_speech(audio.read_wav(each.wav)) for each in load_utterances(converted_sample)]
+    assert len(heard) == 120 and np.mean(heard) >= 0.99
+
+
+def test_the_gate_does_not_depend_on_level_or_length(converted_sample: Workspace) -> None:
+    """A word stays a word when it is said softly, or within ten seconds of a room's noise."""
+    rng = np.random.default_rng(1)
+    for each in load_utterances(converted_sample)[::6]:
+        voice = audio.read_wav(each.wav)
+        assert audio.has_speech(voice * 10 ** (-20 / 20))
+        room = 1e-3 * rng.standard_normal(10 * SAMPLE_RATE).astype(np.float32)
+        assert not audio.has_speech(room)
+        room[SAMPLE_RATE : SAMPLE_RATE + len(voice)] += voice
+        assert audio.has_speech(room)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("speaker", "n"), [("healthy_speaker", 40), ("impaired_speaker", 240)])
+def test_the_gate_lets_real_voices_through(shared_speech: Path, speaker: str, n: int) -> None:
+    folder = shared_speech / speaker
+    entries = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+    heard = [audio.has_speech(audio.load(folder / entry["audio"], 60.0)) for entry in entries]
+    assert len(heard) == n and np.mean(heard) >= 0.99
+
+
+@pytest.mark.parametrize("length", [0, 1, 399, 400])
+def test_the_gate_takes_any_length(length: int) -> None:
+    assert audio.has_speech(np.zeros(length, np.float32)) is False
