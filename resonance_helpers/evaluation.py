@@ -20,6 +20,7 @@ from .audio import read_wav
 from .base_models import default_name, resolve
 from .messages import ResonanceError, message
 from .scoring import Score, score
+from .scoring.curve import Answer
 from .text import simplify, toneless
 from .utterances import Utterance, load_utterances
 from .whisper import SpeechModel, load_speech_model
@@ -100,6 +101,27 @@ def transcribe_one(workspace: Workspace, wav: Path, base_model: str = "", langua
     speech, manifest = _load(workspace, base_model, language)
     clip = [read_wav(wav)]
     return _hear(speech, clip, None)[0], _hear(speech, clip, manifest)[0]
+
+
+def hear_test(
+    workspace: Workspace,
+    base_model: str = "",
+    language: str = "zh",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[Answer, ...]:
+    """What the adapter makes of every clip that it has never heard: no base model beside it, no report written.
+
+    For runs that train many adapters on the same test clips, where "before" is the same each time and slow.
+    Raises what ``evaluate`` raises.
+    """
+    known, new = _unheard(workspace, _manifest(workspace))
+    speech, manifest = _load(workspace, base_model, language)
+    clips = known + new
+    texts = _hear(speech, [read_wav(clip.wav) for clip in clips], manifest, on_progress)
+    return tuple(
+        Answer(clip.audio, clip.text, text, "known" if i < len(known) else "new")
+        for i, (clip, text) in enumerate(zip(clips, texts, strict=True))
+    )
 
 
 def evaluate(
