@@ -20,7 +20,7 @@ from ..scoring.curve import MORE_PHRASES, PARTS, WORTH, CurvePoint, Gain, Trial,
 from ..settings import MIN_RECORDINGS
 from ..splits import nested_phrases
 from ..text import normalise
-from ..workspace import Workspace, write_json
+from ..workspace import Workspace, replacing, write_json
 from .retraining import OnProgress, Study, prepare, retrain, share_of
 
 FOLDER = "learning_curve"
@@ -76,13 +76,14 @@ def learning_curve(
         points=points,
         known=known,
         new=new,
-        lines=tuple(learning_curve_lines(points)),
+        lines=(*learning_curve_lines(points), message("curve.reading")),
         answer=_answer(points, known, new, study.is_practice),
         json=folder / "learning_curve.json",
         png=folder / "learning_curve.png",
     )
     write_json(curve.json, _as_json(curve, trials))
-    curve.png.write_bytes(learning_curve_chart(points, study.is_practice).png())
+    with replacing(curve.png) as temporary:
+        temporary.write_bytes(learning_curve_chart(points, study.is_practice).png())
     return curve
 
 

@@ -99,11 +99,17 @@ def prepare(workspace: Workspace, name: str, steps: int | None, base_model: str 
 
 
 def share_of(on_progress: OnProgress | None, done: int, total: int, doing: str) -> Callable[[float], None]:
-    """``on_progress`` of a whole study, as what one retraining calls with the share of its steps that is done."""
+    """``on_progress`` of a whole study, as what one retraining calls with the share of its steps that is done.
+
+    A training that finishes on all recordings learns of those steps late; the bar then waits instead of going back.
+    """
+    furthest = 0.0
 
     def on_share(share: float) -> None:
+        nonlocal furthest
+        furthest = max(furthest, share)
         if on_progress:
-            on_progress(done + share, total, doing)
+            on_progress(done + furthest, total, doing)
 
     on_share(0.0)
     return on_share
@@ -138,6 +144,7 @@ def retrain(
         on_event=lambda event: on_share(min(1.0, event.step / event.total_steps)),
     )
     answers = evaluation.hear_test(selection, study.base_model, study.language)
-    shutil.rmtree(selection.adapter)
+    for voice in (selection.adapter, *selection.runs.glob("*/checkpoints")):  # those of a run that was killed, too
+        shutil.rmtree(voice)
     write_json(finished, [asdict(answer) for answer in answers])
     return answers
