@@ -20,17 +20,18 @@ from typer.testing import CliRunner
 
 from resonance_helpers import ResonanceError, Workspace, charts, training
 from resonance_helpers.cli import app
+from resonance_helpers.guide_facts import EXPECTED_EFFECT
 from resonance_helpers.labels import read_labels, write_labels
 from resonance_helpers.messages import LANGUAGES, message
 from resonance_helpers.scoring import score
-from resonance_helpers.scoring.curve import CurvePoint
+from resonance_helpers.scoring.curve import WORTH, CurvePoint, Gain
 from resonance_helpers.settings import PRACTICE_MODEL
 from resonance_helpers.text import normalise, toneless
 from resonance_helpers.training.records import read_split
 from resonance_helpers.utterances import load_utterances
 from resonance_helpers.workflows import cross_validate, learning_curve
-from resonance_helpers.workflows.curve import LearningCurve
-from resonance_helpers.workflows.retraining import prepare
+from resonance_helpers.workflows.curve import LearningCurve, answer
+from resonance_helpers.workflows.retraining import prepare, share_of
 
 SIZES, SEEDS, STEPS = [10, 20], [1], 6
 
@@ -156,6 +157,30 @@ def test_killed_after_the_first_size_it_goes_on_to_the_same_curve(
     resumed = json.loads((workspace.output_dir / "learning_curve/learning_curve.json").read_text(encoding="utf-8"))
     assert resumed == json.loads(whole.json.read_text(encoding="utf-8")), "as if it had never been killed"
     assert message("curve.question", more=30) in result.stdout and str(whole.png.name) in result.stdout
+
+
+def test_the_bar_never_goes_back() -> None:
+    seen: list[float] = []
+    tell = share_of(lambda done, total, words: seen.append(done), 2, 4, "words")
+    for share in (0.5, 1.0, 0.7, 1.0):  # the second phase of a training has more steps than the first said
+        tell(share)
+    assert seen == [2.0, 2.5, 3.0, 3.0, 3.0]
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_a_real_voice_gets_the_answer_with_its_rule_and_the_guides_expectation_named(
+    lang: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESONANCE_LANG", lang)
+    right, half = score(["我想喝水", "帮我开灯"], ["我想喝水", "帮我开灯"]), score(["不要", "停"], ["不要", "听"])
+    worth = Gain(50, 100, 40, (0.2, 0.1), 0.1, (0.05, 0.15), 0.04, (0.02, 0.06), "probably")
+    told = answer([CurvePoint(100, right, half)], worth, None, is_practice=False)
+    assert message("curve.level.probably") in told and "+0.100" in told and "+0.020" in told and "+0.060" in told
+    assert message("curve.gain.none", part=message("chart.split.new")) in told
+    assert "50%" in told and "100%" in told, "what the newly recorded phrases themselves gain"
+    assert f"{WORTH:.2f}" in told and message("curve.practice") not in told
+    assert ("指南预期" if lang == "zh" else "The guide's expectation") in told.splitlines()[-1]
+    assert all(f"{row.accuracy_percent}%" in told.splitlines()[-1] for row in EXPECTED_EFFECT)
 
 
 def test_other_recordings_or_settings_have_another_folder(own_sample: Workspace) -> None:

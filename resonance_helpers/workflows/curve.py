@@ -77,7 +77,7 @@ def learning_curve(
         known=known,
         new=new,
         lines=(*learning_curve_lines(points), message("curve.reading")),
-        answer=_answer(points, known, new, study.is_practice),
+        answer=answer(points, known, new, study.is_practice),
         json=folder / "learning_curve.json",
         png=folder / "learning_curve.png",
     )
@@ -113,7 +113,7 @@ def _run(study: Study, sizes: Sequence[int], seeds: Sequence[int], on_progress: 
 
 
 # ── In words ─────────────────────────────────────────────────────────────────
-def _answer(points: Sequence[CurvePoint], known: Gain | None, new: Gain | None, is_practice: bool) -> str:
+def answer(points: Sequence[CurvePoint], known: Gain | None, new: Gain | None, is_practice: bool) -> str:
     """The answer, its figures, its rule and its limits; the guide's expectation only beside a real person's voice."""
     sentences = [message("curve.question", more=MORE_PHRASES)]
     sentences += [_about(message(f"chart.split.{part}"), found) for part, found in (("known", known), ("new", new))]
