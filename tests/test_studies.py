@@ -231,7 +231,8 @@ def test_without_sizes_it_goes_as_far_as_there_are_phrases(
     assert totals == {9} and doing == [message("curve.doing", size=10, seed=1)], "10, 30 and all 34, with three seeds"
 
 
-def test_nothing_to_test_on_is_said_first(own_sample: Workspace) -> None:
+def test_nothing_to_test_on_is_said_first(own_sample: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("trained"))
     labels = read_labels(own_sample.labels)
     write_labels(own_sample.labels, [replace(label, split="train") for label in labels])
     with pytest.raises(ResonanceError, match="RZ-0701"):
