@@ -1,4 +1,4 @@
-"""The command line: ``resonance run``, ``resonance serve``, ``resonance version``.
+"""The command line: ``resonance run``, ``learning-curve``, ``cross-validate``, ``serve``, ``version``.
 
 Nothing heavy is imported before a command needs it, so that ``--help`` answers at once.
 """
@@ -17,11 +17,12 @@ import typer
 
 from . import __version__
 from .messages import ResonanceError, message
-from .settings import SAMPLE_PATIENT, ServiceSettings
+from .settings import SAMPLE_PATIENT, ServiceSettings, TrainingSettings
 from .workspace import open_workspace
 
 if TYPE_CHECKING:
-    from .workflows import OnLesson
+    from .workflows.lessons import OnLesson
+    from .workflows.retraining import OnProgress
 
 app = typer.Typer(
     help=message("cli.help"),
@@ -54,13 +55,57 @@ def run(
     with _said_plainly():
         chosen = parse_lessons(lessons) if lessons else None
         extra = dict(parse_setting(text) for text in set_ or ())
-        from .workflows import run_lessons
+        from .workflows.lessons import run_lessons
 
         with _lesson_bar() as show:
             summary = run_lessons(data, output, base_model, patient, chosen, steps, extra, resume, show)
         if summary.headline:
             typer.echo(summary.headline)
         typer.echo(message("cli.run.finished", path=open_workspace(data, output, patient).output_dir))
+
+
+@app.command(name="learning-curve", help=message("cli.learning_curve.help"))
+def learning_curve(
+    data: Annotated[str, typer.Option(help=message("cli.run.data"))] = "",
+    output: Annotated[str, typer.Option(help=message("cli.run.output"))] = "",
+    base_model: Annotated[str, typer.Option(help=message("cli.run.base_model"))] = "",
+    patient: Annotated[str, typer.Option(help=message("cli.run.patient"))] = SAMPLE_PATIENT,
+    sizes: Annotated[str, typer.Option(help=message("cli.learning_curve.sizes"))] = "",
+    seeds: Annotated[str, typer.Option(help=message("cli.learning_curve.seeds"))] = "1,2,3",
+    steps: Annotated[int | None, typer.Option(help=message("cli.run.steps"))] = None,
+) -> None:
+    with _said_plainly():
+        chosen = parse_numbers(sizes, "--sizes", "10,30,50,100") if sizes else None
+        draws = parse_numbers(seeds, "--seeds", "1,2,3")
+        from .workflows.curve import learning_curve as draw_curve
+
+        with _training_bar() as show:
+            curve = draw_curve(
+                open_workspace(data, output, patient), chosen, draws, steps, base_model, on_progress=show
+            )
+        typer.echo("\n".join([*curve.lines, "", curve.answer]))
+        typer.echo(message("cli.studies.files", paths=f"{curve.json}  {curve.png}"))
+
+
+@app.command(name="cross-validate", help=message("cli.cross_validate.help"))
+def cross_validate(
+    data: Annotated[str, typer.Option(help=message("cli.run.data"))] = "",
+    output: Annotated[str, typer.Option(help=message("cli.run.output"))] = "",
+    base_model: Annotated[str, typer.Option(help=message("cli.run.base_model"))] = "",
+    patient: Annotated[str, typer.Option(help=message("cli.run.patient"))] = SAMPLE_PATIENT,
+    folds: Annotated[int, typer.Option(help=message("cli.cross_validate.folds"))] = 5,
+    seed: Annotated[int, typer.Option(help=message("cli.cross_validate.seed"), min=0)] = TrainingSettings.seed,
+    steps: Annotated[int | None, typer.Option(help=message("cli.run.steps"))] = None,
+) -> None:
+    with _said_plainly():
+        from .workflows.folds import cross_validate as judge_folds
+
+        with _training_bar() as show:
+            result = judge_folds(
+                open_workspace(data, output, patient), folds, seed, steps, base_model, on_progress=show
+            )
+        typer.echo(result.sentence)
+        typer.echo(message("cli.studies.files", paths=result.json))
 
 
 @app.command(help=message("cli.serve.help"))
@@ -93,6 +138,14 @@ def parse_lessons(text: str) -> list[int]:
     return sorted(chosen)
 
 
+def parse_numbers(text: str, option: str, example: str) -> list[int]:
+    """``10,30,50`` as numbers, in their order. Raises RZ-1601, which names the ``option`` and an ``example``."""
+    parts = [part.strip() for part in text.replace("，", ",").split(",")]
+    if not all(re.fullmatch(r"[0-9]{1,9}", part) for part in parts):
+        raise ResonanceError("RZ-1601", option=option, value=text, example=example)
+    return [int(part) for part in parts]
+
+
 def parse_setting(text: str) -> tuple[str, str]:
     """``NAME=VALUE`` as its two parts; the value stays text. Raises RZ-1404."""
     name, equals, value = text.partition("=")
@@ -121,6 +174,28 @@ def _lesson_bar() -> Iterator[OnLesson]:
             progress.update(bar, completed=done, total=total)
             if name:
                 progress.update(bar, description=message("cli.run.doing", lesson=_title(name)))
+
+        yield show
+
+
+@contextmanager
+def _training_bar() -> Iterator[OnProgress]:
+    """A bar over several trainings, which moves with their steps and says how long is left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(highlight=False), transient=True) as progress:
+        bar = progress.add_task("", total=None)
+        said = ""
+
+        def show(done: float, total: int, doing: str) -> None:
+            nonlocal said
+            progress.update(bar, completed=done, total=total, description=doing)
+            if doing != said:
+                said = doing
+                if doing:
+                    progress.console.print(f"{round(done) + 1}/{total}  {doing}")
 
         yield show
 

@@ -27,6 +27,7 @@ from .labels import read_labels
 from .messages import ResonanceError, message
 from .nonspeech import sounds
 from .scoring import Difference, Interval, Score, difference, score, wilson
+from .scoring.curve import Answer
 from .settings import OTHER_SOUNDS, SAMPLE_RATE, WINDOW_LADDER_S, plain
 from .text import normalise, simplify, toneless
 from .utterances import Utterance, load_utterances
@@ -144,6 +145,27 @@ def transcribe_one(workspace: Workspace, wav: Path, base_model: str = "", langua
     ear = _Ear(*_load(workspace, base_model, language))
     clip = [read_wav(wav)]
     return simplify(ear.hear(clip, adapted=False)[0].text), simplify(ear.hear(clip, adapted=True)[0].text)
+
+
+def hear_test(
+    workspace: Workspace,
+    base_model: str = "",
+    language: str = "zh",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[Answer, ...]:
+    """What the adapter makes of every clip that it has never heard: no base model beside it, no report written.
+
+    For runs that train many adapters on the same test clips, where "before" is the same each time and slow.
+    Raises what ``evaluate`` raises.
+    """
+    parts = _parts(workspace, _manifest(workspace))
+    clips = parts.known + parts.new
+    ear = _Ear(*_load(workspace, base_model, language), on_progress, len(clips))
+    heard = ear.hear([read_wav(clip.wav) for clip in clips], adapted=True)
+    return tuple(
+        Answer(clip.audio, clip.text, simplify(answer.text), parts.split_of(clip))
+        for clip, answer in zip(clips, heard, strict=True)
+    )
 
 
 def evaluate(

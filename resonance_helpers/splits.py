@@ -95,6 +95,35 @@ def hold_out_dev(train: Sequence[Utterance], fraction: float, max_clips: int, se
     )
 
 
+def nested_phrases(
+    utterances: Sequence[Utterance], sizes: Iterable[int], seed: int
+) -> dict[int, tuple[Utterance, ...]]:
+    """For each of ``sizes``: all takes of that many phrases, in the order of ``utterances``.
+
+    Phrases are drawn by ``seed`` alone, so that the phrases of a smaller size are among those of every larger one, and
+    the order in which somebody wrote the labels changes nothing. A size beyond the number of phrases gives them all.
+    """
+    phrases = sorted({normalise(u.text) for u in utterances})
+    random.Random(seed).shuffle(phrases)
+    rank = {phrase: i for i, phrase in enumerate(phrases)}
+    return {size: tuple(u for u in utterances if rank[normalise(u.text)] < size) for size in sizes}
+
+
+def phrase_folds(utterances: Sequence[Utterance], folds: int, seed: int) -> tuple[tuple[Utterance, ...], ...]:
+    """``utterances`` in ``folds`` parts of nearly the same size; phrases that sound alike never lie in two of them.
+
+    Raises RZ-1603 for fewer than two folds, or for more folds than there are groups of phrases that sound alike.
+    """
+    groups = _grouped(range(len(utterances)), lambda i: toneless(utterances[i].text))
+    if not 2 <= folds <= len(groups):
+        raise ResonanceError("RZ-1603", folds=folds, groups=len(groups))
+    random.Random(seed).shuffle(groups)
+    parts: list[list[int]] = [[] for _ in range(folds)]
+    for group in sorted(groups, key=len, reverse=True):  # the large ones first, the small ones even it out
+        min(parts, key=len).extend(group)
+    return tuple(tuple(utterances[i] for i in sorted(part)) for part in parts)
+
+
 def _choose_test(utterances: Sequence[Utterance], free: Set[int], rng: random.Random) -> set[int]:
     """Indices out of ``free`` that judge."""
     want = max(1, round(TEST_FRACTION * len(utterances)))

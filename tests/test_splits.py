@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from resonance_helpers import ResonanceError
 from resonance_helpers.messages import message
 from resonance_helpers.settings import TEST_FRACTION
-from resonance_helpers.splits import hold_out_dev, split_utterances
+from resonance_helpers.splits import hold_out_dev, nested_phrases, phrase_folds, split_utterances
 from resonance_helpers.text import normalise, toneless
 
 
@@ -223,3 +224,49 @@ def test_dev_is_capped() -> None:
 
 def test_a_single_clip_is_not_split() -> None:
     assert hold_out_dev([Said("a", "疼")], 0.12, 24, seed=1).dev == ()
+
+
+# ── Parts of the phrases, for the learning curve and for cross-validation ────
+@given(any_recordings, st.lists(st.integers(1, 12), min_size=2, max_size=4), st.integers(0, 5), st.randoms())
+def test_smaller_subsets_are_inside_larger_ones(said: list[Said], sizes: list[int], seed: int, chance: Random) -> None:
+    subsets = nested_phrases(said, sizes, seed)
+    phrases = spoken(tuple(said))
+    for size, subset in subsets.items():
+        assert len(spoken(subset)) == min(size, len(phrases))
+        assert {each for each in said if normalise(each.text) in spoken(subset)} == set(subset), "all takes of a phrase"
+        assert list(subset) == sorted(subset, key=said.index)
+        assert all(set(subset) <= set(larger) for more, larger in subsets.items() if more >= size)
+    shuffled = chance.sample(said, len(said))
+    assert {size: set(subset) for size, subset in nested_phrases(shuffled, sizes, seed).items()} == {
+        size: set(subset) for size, subset in subsets.items()
+    }
+
+
+def test_another_seed_draws_other_phrases() -> None:
+    said = [Said(f"{n}.wav", f"第{n}句话") for n in range(1, 101)]
+    assert len({nested_phrases(said, [10], seed)[10] for seed in range(5)}) == 5
+
+
+@given(any_recordings, st.integers(2, 6), st.integers(0, 5))
+def test_every_clip_is_in_one_fold_and_no_homophone_in_two(said: list[Said], folds: int, seed: int) -> None:
+    groups = Counter(toneless(each.text) for each in said)
+    if folds > len(groups):
+        with pytest.raises(ResonanceError, match="RZ-1603"):
+            phrase_folds(said, folds, seed)
+        return
+    parts = phrase_folds(said, folds, seed)
+    assert len(parts) == folds and all(parts)
+    assert sorted((each for part in parts for each in part), key=said.index) == said
+    for part in parts:
+        assert not sounds(part) & sounds(tuple(each for other in parts if other is not part for each in other))
+    lengths = [len(part) for part in parts]
+    assert max(lengths) - min(lengths) <= max(groups.values()), "as even as whole groups allow"
+
+
+@pytest.mark.parametrize("folds", [0, 1, 3])
+def test_folds_that_cannot_be_made_are_refused_with_how_many_can(folds: int) -> None:
+    with pytest.raises(ResonanceError) as caught:
+        phrase_folds([Said("a.wav", "买"), Said("b.wav", "卖"), Said("c.wav", "疼")], folds, 1)
+    for lang in ("zh", "en"):
+        sentence = message("RZ-1603", lang, **caught.value.facts)
+        assert f" {folds} " in sentence and "--folds" in sentence and "2" in sentence

@@ -11,10 +11,11 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from resonance_helpers import ResonanceError, workflows
+from resonance_helpers import ResonanceError
 from resonance_helpers.messages import LANGUAGES, message
 from resonance_helpers.settings import PRACTICE_MODEL
 from resonance_helpers.workflows import LessonResult, run_lessons
+from resonance_helpers.workflows import lessons as workflows
 from resonance_helpers.workspace import Workspace
 
 PARAMETERS = 'DATA_DIR = ""\nOUTPUT_DIR = ""\nSTEPS = 120  # training steps\n'

@@ -25,6 +25,7 @@ _HOMES = {
         "flips_table",
         "of_ten",
     ),
+    "curves": ("learning_curve_chart", "learning_curve_lines"),
     "serving": ("Answer", "answered_table", "bundle_sizes", "bundle_table", "latency", "qr_card"),
 }
 __getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

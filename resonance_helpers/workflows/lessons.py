@@ -1,4 +1,4 @@
-"""Whole runs over several rooms: the ten lessons in order, each under papermill.
+"""The ten lessons in order, each under papermill.
 
 The lessons are run as they are, not a second program that does the same: what a learner reads is what is tested and
 what ``resonance run`` does. Executed copies stay in the output folder, also when a lesson fails, to show where.
@@ -25,9 +25,9 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from .messages import ResonanceError, message
-from .settings import PRACTICE_MODEL, SAMPLE_PATIENT
-from .workspace import NOTEBOOKS_DIR, Workspace, disk_full_is_said, open_workspace, write_json
+from ..messages import ResonanceError, message
+from ..settings import PRACTICE_MODEL, SAMPLE_PATIENT
+from ..workspace import NOTEBOOKS_DIR, Workspace, disk_full_is_said, open_workspace, write_json
 
 _OUR_SENTENCE = re.compile(r"\[RZ-\d{4}\] ")  # how ResonanceError prints itself
 _GIVEN_BY_OPTION = {"DATA_DIR": "--data", "OUTPUT_DIR": "--output", "PATIENT_ID": "--patient"}

@@ -1,0 +1,13 @@
+"""Whole runs over several rooms: the lessons in order, the learning curve, cross-validation.
+
+Each is loaded when it is first asked for: a learning curve needs no papermill, a run of lessons no training.
+"""
+
+from ..lazy import lazy_names
+
+_HOMES = {
+    "lessons": ("LessonResult", "OnLesson", "Summary", "lesson_paths", "read_summary", "run_lessons"),
+    "curve": ("LearningCurve", "learning_curve"),
+    "folds": ("CrossValidation", "cross_validate"),
+}
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)
