@@ -91,13 +91,13 @@ _CHOICES = tuple(
 # Words in which such a character decides nothing.
 _HARMLESS = re.compile(
     "对不起|不好意思|差不多|不错|[特分差级区告]别|别[人的处]|"
-    "[一等停]下(?!来|去)|下[雨雪]|上厕所|马上|小[时心]|大家|开始|里头|外头|[馒枕骨石]头|洗手|手机|手表|牛奶|奶[粉茶]"
+    "[一等停]下(?!来|去)|下[雨雪]|上厕所|小[时心]|大家|开始|里头|外头|[馒枕骨石]头|洗手|手机|手表|牛奶|奶[粉茶]"
 )
 _NUMERAL = "零一二三四五六七八九十百千万亿两半几"
 _COUNTED = "[个只条张块瓶杯份本辆台位天次口斤碗片件把双粒颗遍点元米分秒周岁月号楼层度年种句]|小时"
 # A numeral counts as a number where it counts something, stands beside another one, or ends the sentence.
 _NUMBER = re.compile(rf"[{_NUMERAL}]{{2,}}|[{_NUMERAL}](?={_COUNTED}|$)|(?<=第)[{_NUMERAL}]")
-_NOT_A_NUMBER = re.compile(r"十分(?!钟)|万一|千万(?=别|不|要)|一[样起定直些共半]|百合|三明治|有两下")
+_NOT_A_NUMBER = re.compile(r"十分(?!钟)|万一|千万(?=别|不|要)|一[样起定直些共半]|百合|三明治")
 _SAME_SENTENCE = 0.5  # of the shorter text must be in the other, or it is another sentence and not this one turned
 _LONE_WORD = 2  # characters; "不" heard as "好" is a flip, "不" heard as a whole other sentence is not
 
