@@ -23,7 +23,7 @@ COVERAGE = 0.8  # of the range for another ten sentences: "four times out of fiv
 _EDITS = {
     "equal": ("", "{0}"),
     "substitute": ("background:#ffe1d1;color:#7a2a00", "[{0}→{1}]"),
-    "delete": ("background:#ffe9b8;color:#6b4500;text-decoration:line-through", "[-{0}]"),
+    "delete": ("background:#ffe9b8;color:#6b4500", "[-{0}]"),
     "insert": ("background:#d6e8f7;color:#003f66;text-decoration:underline", "[+{1}]"),
 }
 
