@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -14,7 +15,8 @@ from resonance_helpers.adapter import MANIFEST, Manifest
 from resonance_helpers.audio import Quality
 from resonance_helpers.charts import eight_of_ten_words
 from resonance_helpers.evaluation import BeforeAfter, Report, TestRow, Verdict
-from resonance_helpers.findings import Left, Take, Takes
+from resonance_helpers.findings import Left, Take, Takes, meaning
+from resonance_helpers.findings.recording_again import Kind
 from resonance_helpers.messages import message
 from resonance_helpers.report import Background
 from resonance_helpers.report.players import Players
@@ -291,20 +293,11 @@ def test_a_run_that_was_killed_before_its_facts_were_written_still_gives_a_page(
 
 # ── Every message that is named by a variable ────────────────────────────────
 def test_every_kind_and_fact_has_its_words(lang: str) -> None:
-    kinds = ("negation", "number", "when", "where", "body", "who", "opposite")
-    assert all(message(f"chart.flips.kind.{kind}") for kind in kinds)
+    kinds = {"negation", "number", *(kind for kind, _ in meaning._CHOICES)}
+    assert len({message(f"chart.flips.kind.{kind}") for kind in kinds}) == len(kinds)
     for level in ("usable", "careful", "not_yet"):
         page = report.page(replace(a_report(), verdict=Verdict(level, "规则")), background())  # type: ignore[arg-type]
         assert message(f"report.verdict.{level}") in Page(page).text
-    facts = {
-        "heard": "x",
-        "kind": "y",
-        "wrong": 1,
-        "tested": 2,
-        "trained": 3,
-        "count": 4,
-        "other": "z",
-        "sentence": "s",
-    }
-    for kind in ("flip", "wrong", "unlearned", "worse", "mixed_up", "sound"):
+    facts = dict.fromkeys(("heard", "kind", "wrong", "tested", "trained", "count", "other", "sentence"), "x")
+    for kind in get_args(Kind):
         assert "x" in message(f"report.again.{kind}", **facts)  # type: ignore[arg-type]
