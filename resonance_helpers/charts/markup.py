@@ -56,11 +56,19 @@ def table_html(
     body = "".join(
         "<tr>" + "".join(f'<td style="{CELL}">{escape(cell)}</td>' for cell in row) + "</tr>" for row in rows
     )
-    title = f'<p style="font-weight:bold;margin:8px 0 4px">{escape(caption)}</p>' if caption else ""
-    small = "".join(f'<p style="font-size:85%;opacity:.8;margin:4px 0">{escape(note)}</p>' for note in notes if note)
+    bold = "font-weight:bold;text-align:left;padding:8px 0 4px;color:inherit"
+    title = f'<caption style="{bold}">{escape(caption)}</caption>' if caption else ""
+    small = "".join(table_note(note) for note in notes if note)
     lines = [caption, *(" | ".join(plain(cell) for cell in row) for row in [list(headers), *rows]), *notes]
-    table = f'<table style="border-collapse:collapse"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return Markup(title + table + small, "\n".join(line for line in lines if line))
+    table = (
+        f'<table style="border-collapse:collapse">{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    )
+    return Markup(table + small, "\n".join(line for line in lines if line))
+
+
+def table_note(text: str) -> Markup:
+    """Small print below a table."""
+    return Markup(f'<p style="font-size:85%;opacity:.8;margin:4px 0">{escape(text)}</p>', text)
 
 
 def badge(text: str, colour: str, mark: str) -> Markup:

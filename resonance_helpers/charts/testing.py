@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from ..messages import message
 from ..scoring import diff
-from .markup import Markup, escape, table_html
+from .markup import Markup, escape, stack, table_html, table_note
 from .style import AFTER, BEFORE, FAULT, INK, Picture, picture, quiet, styled
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ COVERAGE = 0.8  # of the range for another ten sentences: "four times out of fiv
 _EDITS = {
     "equal": ("", "{0}"),
     "substitute": ("background:#ffe1d1;color:#7a2a00", "[{0}→{1}]"),
-    "delete": ("background:#ffe9b8;color:#6b4500;text-decoration:line-through", "[-{0}]"),
+    "delete": ("background:#ffe9b8;color:#6b4500", "[-{0}]"),
     "insert": ("background:#d6e8f7;color:#003f66;text-decoration:underline", "[+{1}]"),
 }
 
@@ -139,33 +139,36 @@ def before_after_lines(report: Report) -> list[str]:
     return lines
 
 
+# The lines of the table of scores: a field of ``Score``, whose interval is the field of that name with "_ci", and how
+# it is written. A new measure is a line here and a message "chart.before_after.<field>".
+MEASURES = (("exact", ".0%"), ("cer", ".2f"))
+
+
 def before_after_table(report: Report) -> Markup:
-    """The figures as a table, each with its interval and n."""
-    rows = []
+    """The figures as tables, one for the known and one for the new phrases, each with n and 95 % intervals."""
+    headers = [message("chart.before_after.measure"), message("chart.before"), message("chart.after")]
+    tables = []
     for name in ("known", "new"):
         both = getattr(report, name)
         if both is not None:
-            for moment in ("before", "after"):
-                score = getattr(both, moment)
-                rows.append(
-                    [message(f"chart.split.{name}"), score.n, message(f"chart.{moment}"), _exact(score), _cer(score)]
-                )
-    headers = [message(f"chart.before_after.{name}") for name in ("split", "n", "moment", "exact", "cer")]
-    return table_html(headers, rows, notes=[message("chart.before_after.note")])
+            rows = [
+                (message(f"chart.before_after.{field}"), *(written(s, field, form) for s in (both.before, both.after)))
+                for field, form in MEASURES
+            ]
+            caption = message("chart.before_after.caption", split=message(f"chart.split.{name}"), n=both.after.n)
+            tables.append(table_html(headers, rows, caption))
+    return stack(*tables, table_note(message("chart.before_after.note")))
 
 
 def _facts(moment: str, score: Score) -> dict[str, str]:
-    return {f"{moment}_exact": _exact(score), f"{moment}_cer": _cer(score)}
+    return {f"{moment}_{field}": written(score, field, form) for field, form in MEASURES}
 
 
-def _exact(score: Score) -> str:
-    low, high = score.exact_ci
-    return message("chart.interval", value=f"{score.exact:.0%}", low=f"{low:.0%}", high=f"{high:.0%}")
-
-
-def _cer(score: Score) -> str:
-    low, high = score.cer_ci
-    return message("chart.interval", value=f"{score.cer:.2f}", low=f"{low:.2f}", high=f"{high:.2f}")
+def written(score: Score, field: str, form: str) -> str:
+    low, high = getattr(score, field + "_ci")
+    return message(
+        "chart.interval", value=format(getattr(score, field), form), low=format(low, form), high=format(high, form)
+    )
 
 
 def diff_html(reference: str, hypothesis: str) -> Markup:
