@@ -14,13 +14,13 @@ from resonance_helpers import report
 from resonance_helpers.adapter import MANIFEST, Manifest
 from resonance_helpers.audio import Quality
 from resonance_helpers.charts import eight_of_ten_words
-from resonance_helpers.evaluation import BeforeAfter, Report, TestRow, Verdict
+from resonance_helpers.evaluation import BeforeAfter, Forgetting, RealTimeFactor, Report, Silence, TestRow, Verdict
 from resonance_helpers.findings import Left, Take, Takes, meaning
 from resonance_helpers.findings.recording_again import Kind
 from resonance_helpers.messages import message
 from resonance_helpers.report import Background
 from resonance_helpers.report.players import Players
-from resonance_helpers.scoring import score
+from resonance_helpers.scoring import difference, score
 from resonance_helpers.settings import PRACTICE_MODEL
 from resonance_helpers.utterances import load_utterances
 from resonance_helpers.workspace import Workspace, write_json
@@ -301,3 +301,26 @@ def test_every_kind_and_fact_has_its_words(lang: str) -> None:
     facts = dict.fromkeys(("heard", "kind", "wrong", "tested", "trained", "count", "other", "sentence"), "x")
     for kind in get_args(Kind):
         assert "x" in message(f"report.again.{kind}", **facts)  # type: ignore[arg-type]
+
+
+def test_what_training_changed_and_what_it_may_have_spoilt_is_said_where_it_was_measured() -> None:
+    bare = report.page(a_report(), background())
+    assert "健康人的话" not in bare and "没有人说话时" not in bare, "nothing is said of what was not measured"
+    meant, was, now = ["我想喝水", "不要", "谢谢"], ["我想", "不要", ""], ["我想喝水", "不要", "谢"]
+    both = BeforeAfter(3, score(meant, was), score(meant, now, cut=[False, False, True]), difference(meant, was, now))
+    silence = Silence(300, 0.89, (0.85, 0.92), 0.2, (0.16, 0.24), 0.24, {"beep": 20}, 52, 1)
+    facts = {"known": both, "new": None, "silence": silence, "real_time_factor": RealTimeFactor(0.5, 0.25)}
+    forgetting = Forgetting(3, both.before, both.after, both.difference, 2)
+    full = report.page(replace(a_report(), forgetting=forgetting, **facts), background())
+    assert both.difference
+    for words in (
+        f"{both.difference.cer:+.2f}",
+        "训练前 0 条，训练后 1 条",
+        "300 段",
+        "89%",
+        "20%",
+        "52 条录音中的 1 条",
+        "0.25 秒",
+    ):
+        assert words in full, words
+    assert message("chart.before_after.ser_toned") in full and "健康人的话" in full

@@ -142,6 +142,7 @@ def before_after_lines(report: Report) -> list[str]:
 # The lines of the table of scores: a field of ``Score``, whose interval is the field of that name with "_ci", and how
 # it is written. A new measure is a line here and a message "chart.before_after.<field>".
 MEASURES = (("exact", ".0%"), ("cer", ".2f"))
+SYLLABLES = (("ser_toned", ".2f"), ("ser_toneless", ".2f"))  # in the table, not drawn: they say where errors come from
 
 
 def before_after_table(report: Report) -> Markup:
@@ -153,7 +154,7 @@ def before_after_table(report: Report) -> Markup:
         if both is not None:
             rows = [
                 (message(f"chart.before_after.{field}"), *(written(s, field, form) for s in (both.before, both.after)))
-                for field, form in MEASURES
+                for field, form in MEASURES + SYLLABLES
             ]
             caption = message("chart.before_after.caption", split=message(f"chart.split.{name}"), n=both.after.n)
             tables.append(table_html(headers, rows, caption))

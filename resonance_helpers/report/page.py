@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..evaluation import BeforeAfter, Report, TestRow
+    from ..scoring import Difference
 
 _SPLITS = ("known", "new")
 _MARKS = {"usable": "✓", "careful": "⚠", "not_yet": "✗"}  # the verdict without its colour
@@ -153,7 +154,39 @@ def _scores(report: Report) -> str:
         f"<div><h3>{escape(message(f'chart.before_after.{field}'))}</h3>{intervals_svg(report, field, form)}</div>"
         for field, form in MEASURES
     ]
-    return f'<div class="side">{"".join(drawn)}</div>' + before_after_table(report)
+    return f'<div class="side">{"".join(drawn)}</div>' + before_after_table(report) + _list(_changes(report))
+
+
+def _changes(report: Report) -> list[str]:
+    """What training changed, clip by clip, and what it may have spoilt: one sentence for each thing measured."""
+    lines = []
+    for name, both in _tested(report):
+        split = message(f"chart.split.{name}")
+        if both.difference:
+            lines.append(message("report.change", split=split, **_difference(both.difference)))
+        if both.before.endless or both.after.endless:
+            counts = {"before": both.before.endless, "after": both.after.endless, "n": both.n}
+            lines.append(message("report.endless", split=split, **counts))
+    if report.forgetting and report.forgetting.difference:
+        facts = {"n": report.forgetting.n, **_difference(report.forgetting.difference)}
+        cers = {"before": f"{report.forgetting.before.cer:.2f}", "after": f"{report.forgetting.after.cer:.2f}"}
+        lines.append(message("report.forgetting", **facts, **cers))
+    if report.silence:
+        facts = {field: f"{getattr(report.silence, field):.0%}" for field in ("phrases", "gated")}
+        own = {"refused": report.silence.own_refused, "own": report.silence.own_clips}
+        lines.append(message("report.silence", n=report.silence.n, **facts, **own))
+    if report.real_time_factor:
+        lines.append(message("report.real_time_factor", after=f"{report.real_time_factor.after:.2f}"))
+    return lines
+
+
+def _difference(difference: Difference) -> dict[str, str]:
+    facts = {}
+    for field, form in (("cer", "+.2f"), ("exact", "+.0%")):
+        low, high = getattr(difference, f"{field}_ci")
+        facts[field] = f"{getattr(difference, field):{form}}"
+        facts[f"{field}_ci"] = message("report.from_to", low=f"{low:{form}}", high=f"{high:{form}}")
+    return facts
 
 
 def _confusions(rows: Sequence[TestRow]) -> str:

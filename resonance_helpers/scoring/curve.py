@@ -27,7 +27,8 @@ from typing import Literal
 import numpy as np
 
 from ..text import normalise
-from . import CONFIDENCE, Interval, Score, diff, score, wilson
+from . import Interval, Score, diff, score
+from .intervals import CONFIDENCE, wilson
 
 MORE_PHRASES = 30  # the question that is asked
 WORTH = 0.02  # of CER; one character in fifty is as much as a good adapter may get wrong in all
