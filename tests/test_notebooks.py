@@ -272,7 +272,7 @@ def test_all_ten_lessons_run_on_the_sample(tmp_path: Path) -> None:
     assert summary["headline"] and summary["parameters"]["STEPS"] == 6
     report = json.loads((output / "report.json").read_text(encoding="utf-8"))
     assert {"base_model", "window_s", "train", "splits", "forgetting", "verdict"} <= set(report)
-    assert report["train"]["steps"] == 6
+    assert report["train"]["steps"] == 9, "six, and three more on all recordings"
     for lesson in workflows.lesson_paths():
         executed = (output / "notebooks" / lesson.name).read_text(encoding="utf-8")
         assert not re.search(r"data:audio|\"audio/", executed), lesson.name
