@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,8 @@ def main() -> None:
     options = parser.parse_args()
     clips = read_clips(options.data)
     times = train(clips, options.base_model, options.output, options.steps, options.batch, options.seed)
-    print(json.dumps({"step_seconds": times.seconds}))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # Linux counts in KiB
+    print(json.dumps({"step_seconds": times.seconds, "peak_mb": peak}))
 
 
 if __name__ == "__main__":

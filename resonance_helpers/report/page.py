@@ -159,25 +159,27 @@ def _scores(report: Report) -> str:
 
 def _changes(report: Report) -> list[str]:
     """What training changed, clip by clip, and what it may have spoilt: one sentence for each thing measured."""
-    lines = []
+    said: list[tuple[str, dict[str, Any]]] = []
     for name, both in _tested(report):
         split = message(f"chart.split.{name}")
         if both.difference:
-            lines.append(message("report.change", split=split, **_difference(both.difference)))
+            said.append(("report.change", {"split": split, **_difference(both.difference)}))
         if both.before.endless or both.after.endless:
             counts = {"before": both.before.endless, "after": both.after.endless, "n": both.n}
-            lines.append(message("report.endless", split=split, **counts))
+            said.append(("report.endless", {"split": split, **counts}))
     if report.forgetting and report.forgetting.difference:
-        facts = {"n": report.forgetting.n, **_difference(report.forgetting.difference)}
         cers = {"before": f"{report.forgetting.before.cer:.2f}", "after": f"{report.forgetting.after.cer:.2f}"}
-        lines.append(message("report.forgetting", **facts, **cers))
+        said.append(
+            ("report.forgetting", {"n": report.forgetting.n, **cers, **_difference(report.forgetting.difference)})
+        )
     if report.silence:
-        facts = {field: f"{getattr(report.silence, field):.0%}" for field in ("phrases", "gated")}
-        own = {"refused": report.silence.own_refused, "own": report.silence.own_clips}
-        lines.append(message("report.silence", n=report.silence.n, **facts, **own))
+        silence = report.silence
+        shares = {"phrases": f"{silence.phrases:.0%}", "gated": f"{silence.gated:.0%}"}
+        own = {"refused": silence.own_refused, "own": silence.own_clips}
+        said.append(("report.silence", {"n": silence.n, **shares, **own}))
     if report.real_time_factor:
-        lines.append(message("report.real_time_factor", after=f"{report.real_time_factor.after:.2f}"))
-    return lines
+        said.append(("report.real_time_factor", {"after": f"{report.real_time_factor.after:.2f}"}))
+    return [message(key, **facts) for key, facts in said]
 
 
 def _difference(difference: Difference) -> dict[str, str]:
