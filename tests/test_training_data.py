@@ -62,14 +62,28 @@ def test_the_loss_of_a_cut_batch_is_the_loss_of_the_whole(
 def test_the_dev_part_and_a_window_that_was_asked_for_stay_whole(
     clips: tuple[Utterance, ...], speech: SpeechModel, tmp_path: Path
 ) -> None:
-    tables = (feature_table(clips, speech, WINDOW_S, False, tmp_path), augmented_table(clips, speech, WINDOW_S, False))
+    tables = (
+        feature_table(clips, speech, WINDOW_S, False, tmp_path),
+        augmented_table(clips, speech, WINDOW_S, False, 1),
+    )
     for table in tables:
         assert collate([table[0]])["input_features"].shape == (1, 80, 100 * WINDOW_S)
 
 
 def test_augmented_clips_keep_all_their_sound(clips: tuple[Utterance, ...], speech: SpeechModel) -> None:
-    rows = augmented_table(clips, speech, WINDOW_S, True)[:]
+    rows = augmented_table(clips, speech, WINDOW_S, True, 1)[:]
     frames = [int(n) for n in rows["frames"]]
     assert len(set(frames)) > 1
     for features, needed in zip(rows["input_features"], frames, strict=True):
         assert (features[:, needed:] == features.min()).all()
+
+
+def test_a_draw_depends_on_the_seed_and_on_how_many_came_before(
+    clips: tuple[Utterance, ...], speech: SpeechModel
+) -> None:
+    table = augmented_table(clips, speech, WINDOW_S, True, 1)
+    first, second = table[:2]["input_features"], table[:2]["input_features"]
+    torch.manual_seed(99)  # whatever else draws numbers changes nothing
+    later = augmented_table(clips, speech, WINDOW_S, True, 1, drawn=1)[:2]["input_features"]
+    assert torch.equal(later, second) and not torch.equal(later, first)
+    assert not torch.equal(augmented_table(clips, speech, WINDOW_S, True, 2)[:2]["input_features"], first)

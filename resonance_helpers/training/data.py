@@ -31,12 +31,17 @@ IGNORED = -100  # the label that torch's cross entropy leaves out
 disable_progress_bar()  # the lesson shows its own
 
 
-def augmented_table(utterances: Sequence[Utterance], speech: SpeechModel, window_s: float, cut: bool) -> Dataset:
-    """Features drawn anew at each use. The draws follow torch's seed, so that a run can be repeated."""
+def augmented_table(
+    utterances: Sequence[Utterance], speech: SpeechModel, window_s: float, cut: bool, seed: int, drawn: int = 0
+) -> Dataset:
+    """Features drawn anew at each use. Draws depend on ``seed`` and on how many batches were ``drawn`` before, on
+    nothing else: a run can be repeated, and taken up in the middle."""
     augmentation = Augmentation()
 
     def draw(batch: dict[str, list[Any]]) -> dict[str, Any]:
-        rng = np.random.default_rng(int(torch.randint(2**62, (1,))))
+        nonlocal drawn
+        rng = np.random.default_rng([seed, drawn])
+        drawn += 1
         clips = [augmentation.apply(read_wav(Path(wav)), rng, window_s) for wav in batch["wav"]]
         return {
             "input_features": speech.features(clips, window_s),

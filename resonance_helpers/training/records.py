@@ -2,11 +2,15 @@
 
 ``run.json`` holds the facts, ``split.json`` which recording was used for what, ``history.jsonl`` and ``guesses.jsonl``
 grow a line at a time, so that a run whose browser was closed, or that was killed, can still be looked at.
+
+Until it is finished a run also keeps ``plan.json`` (what it is a run of), ``checkpoints/`` and, once the best step is
+chosen, ``chosen.json``: with them the next start of the same plan goes on where a killed one was.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -15,9 +19,10 @@ from typing import Any
 
 from ..messages import ResonanceError
 from ..splits import DevSplit, Split
-from ..workspace import Workspace, require, write_json
+from ..workspace import Workspace, require, write_json, write_text
 
 FACTS, SPLIT, HISTORY, GUESSES = "run.json", "split.json", "history.jsonl", "guesses.jsonl"
+PLAN, CHOSEN, CHECKPOINTS = "plan.json", "chosen.json", "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ class TrainingResult:
     trainable: int
     total_parameters: int
     wall_seconds: float
+    resumed_from: int = 0  # the step at which a killed run was taken up again
     history: tuple[Point, ...] = ()
     guesses: tuple[Guess, ...] = ()
 
@@ -100,13 +106,42 @@ def best_point(history: Sequence[Point], dev_clips: int) -> Point | None:
 
 
 class RunLog:
-    """Writes one run's story; the only writer of a run folder."""
+    """Writes one run's story; the only writer of a run folder.
 
-    def __init__(self, workspace: Workspace) -> None:
-        started = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-        self.folder = _new_folder(workspace.runs, started)
+    ``plan`` tells runs of the same recordings, settings and base model from others. The newest unfinished run of this
+    plan that got as far as a checkpoint is taken up again: ``checkpoint`` is where, ``chosen`` what it had chosen.
+    """
+
+    def __init__(self, workspace: Workspace, plan: str) -> None:
         self.history: list[Point] = []
         self.guesses: list[Guess] = []
+        self.checkpoint: Path | None = None
+        self.chosen: dict[str, Any] | None = None
+        unfinished = _unfinished(workspace.runs, plan)
+        if unfinished:
+            self.folder = unfinished
+            self._take_up()
+        else:
+            self.folder = _new_folder(workspace.runs, datetime.now(UTC).strftime("%Y%m%d-%H%M%S"))
+            write_json(self.folder / PLAN, {"plan": plan})
+
+    @property
+    def resumed_from(self) -> int:
+        return self.chosen["steps"] if self.chosen else _step_of(self.checkpoint) if self.checkpoint else 0
+
+    def _take_up(self) -> None:
+        self.checkpoint = _whole_checkpoints(self.folder)[-1]
+        if (self.folder / CHOSEN).exists():
+            self.chosen = json.loads((self.folder / CHOSEN).read_text(encoding="utf-8"))
+        last = self.resumed_from  # what came after it was lost with the process and is measured again
+        self.history = [Point(**line) for line in _lines(self.folder / HISTORY) if line["step"] <= last]
+        self.guesses = [Guess(**line) for line in _lines(self.folder / GUESSES) if line["step"] <= last]
+        for name, records in ((HISTORY, self.history), (GUESSES, self.guesses)):
+            write_text(self.folder / name, _as_lines(records))
+
+    def choose(self, phase: dict[str, Any]) -> None:
+        """Remember what the first part of the run chose, in case that the second is killed."""
+        write_json(self.folder / CHOSEN, phase)
 
     def used(self, split: Split, dev: DevSplit) -> None:
         """Which recording is used for what, by the names that labels.json gives them."""
@@ -116,12 +151,15 @@ class RunLog:
     def add(self, point: Point, guesses: tuple[Guess, ...] = ()) -> None:
         self.history.append(point)
         self.guesses += guesses
-        _append(self.folder / HISTORY, [point])
+        _append(self.folder / HISTORY, (point,))
         _append(self.folder / GUESSES, guesses)
 
     def finish(self, result: TrainingResult) -> TrainingResult:
         facts = {k: v for k, v in asdict(result).items() if k not in ("run_dir", "adapter_dir", "history", "guesses")}
         write_json(self.folder / FACTS, facts)
+        for name in (PLAN, CHOSEN):
+            (self.folder / name).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)  # they hold the person's voice
         return replace(result, history=tuple(self.history), guesses=tuple(self.guesses))
 
 
@@ -166,11 +204,41 @@ def _new_folder(runs: Path, name: str) -> Path:
     raise FileExistsError(runs / name)
 
 
-def _append(path: Path, records: list[Point] | tuple[Guess, ...]) -> None:
+def _unfinished(runs: Path, plan: str) -> Path | None:
+    for folder in sorted((path.parent for path in runs.glob(f"*/{PLAN}")), reverse=True):
+        known = json.loads((folder / PLAN).read_text(encoding="utf-8"))["plan"]
+        if known == plan and not (folder / FACTS).exists() and _whole_checkpoints(folder):
+            return folder
+    return None
+
+
+def _whole_checkpoints(folder: Path) -> list[Path]:
+    """In the order of their steps. The trainer writes its state last: without it the rest is not complete."""
+    whole = [path.parent for path in (folder / CHECKPOINTS).glob("checkpoint-*/trainer_state.json") if _is_json(path)]
+    return sorted(whole, key=_step_of)
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError:
+        return False
+
+
+def _append(path: Path, records: Sequence[Point | Guess]) -> None:
     with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records)
+        file.write(_as_lines(records))
+
+
+def _as_lines(records: Sequence[Point | Guess]) -> str:
+    return "".join(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records)
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        yield json.loads(line)
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n"):  # else the process was killed while it wrote
+            yield json.loads(line)

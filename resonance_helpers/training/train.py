@@ -7,7 +7,8 @@ asked to stop gets the best step as it is.
 
 from __future__ import annotations
 
-import shutil
+import hashlib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ from ..whisper import SpeechModel, load_speech_model
 from ..windows import choose_window
 from ..workspace import Workspace
 from .data import augmented_table, feature_table
-from .records import Event, RunLog, TrainingResult, best_point
+from .records import CHECKPOINTS, Event, RunLog, TrainingResult, best_point
 from .trainer import Teller, build
 
 FINISHING_WEIGHT = 2  # how often a held-out recording comes while another one comes once, to catch up
@@ -63,13 +64,13 @@ def train(
     began = time.monotonic()
     set_seed(settings.seed)
     trainable, total = adapter.add_fresh(speech, settings.lora).get_nb_trainable_parameters()
-    log = RunLog(workspace)
+    log = RunLog(workspace, _plan(speech, settings, split, window_s))
     log.used(split, dev)
+    spent = log.history[-1].seconds if log.history else 0.0  # before the run was killed
     run = _Run(workspace, settings, speech, window_s, dev, log, on_event, should_stop)
     phases = run.choose_steps()
-    if not run.was_asked:
-        phases |= run.finish_on_everything()
-    shutil.rmtree(run.checkpoints)
+    if phases["stopped"] != "training.stopped.asked":
+        phases = phases | run.finish_on_everything()
     result = TrainingResult(
         run_dir=log.folder,
         adapter_dir=workspace.adapter,
@@ -87,7 +88,8 @@ def train(
         batch_size=settings.batch_size,
         trainable=trainable,
         total_parameters=total,
-        wall_seconds=round(time.monotonic() - began, 1),
+        wall_seconds=round(spent + time.monotonic() - began, 1),
+        resumed_from=log.resumed_from,
         **phases,
     )
     adapter.save(speech, workspace.adapter, _manifest(workspace, speech, settings, split, result))
@@ -106,30 +108,33 @@ class _Run:
     log: RunLog
     on_event: Callable[[Event], None] | None
     should_stop: Callable[[], bool] | None
-    was_asked: bool = False
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.log.folder / "checkpoints"
 
     def choose_steps(self) -> Phase:
         """Train on what dev left, look at dev's CER every few steps, end with the best checkpoint in the model."""
+        checkpoints = self.log.folder / CHECKPOINTS
+        phase = self.log.chosen or self._train_on_fit(checkpoints)
+        adapter.restore(self.speech, checkpoints / f"checkpoint-{phase['best_step']}")
+        self.log.choose(phase)
+        return phase
+
+    def _train_on_fit(self, checkpoints: Path) -> Phase:
         dev, settings = self.dev.dev, self.settings
         teller = Teller(self.log, settings.steps, self.on_event, self.should_stop, dev, settings.patience)
         dev_table = feature_table(dev, self.speech, self.window_s, False, self.workspace.cache / "features")
-        trainer = build(self.speech, settings, self.checkpoints, self._table(self.dev.fit), teller, dev_table)
-        trainer.train()
+        fit = self._table(self.dev.fit, self.log.resumed_from)
+        trainer = build(self.speech, settings, checkpoints, fit, teller, dev_table)
+        steps = self.log.resumed_from
+        if steps < settings.steps and not teller.is_exhausted():
+            trainer.train(resume_from_checkpoint=str(self.log.checkpoint) if self.log.checkpoint else None)
+            steps = trainer.state.global_step
         best = best_point(self.log.history, len(dev))
         assert best is not None, "the trainer looks at dev at its last step at the latest"
-        adapter.restore(self.speech, self.checkpoints / f"checkpoint-{best.step}")
-        self.was_asked = teller.was_asked
-        steps = trainer.state.global_step
         early = "training.stopped.early" if steps < settings.steps else "training.stopped.done"
         return {
             "steps": steps,
             "best_step": best.step,
             "best_cer": best.dev_cer,
-            "stopped": "training.stopped.asked" if self.was_asked else early,
+            "stopped": "training.stopped.asked" if teller.was_asked else early,
             "finishing_steps": 0,
         }
 
@@ -144,17 +149,24 @@ class _Run:
         finishing = replace(settings, steps=steps, warmup_steps=1)
         done = self.log.history[-1].step
         teller = Teller(self.log, done + steps, self.on_event, self.should_stop, done_steps=done)
-        trainer = build(self.speech, finishing, self.checkpoints, self._table(table), teller)
+        trainer = build(self.speech, finishing, self.log.folder / CHECKPOINTS, self._table(table, done), teller)
         trainer.train()
         ran = trainer.state.global_step
         asked = {"stopped": "training.stopped.asked"} if teller.was_asked else {}
         return {"steps": done + ran, "finishing_steps": ran} | asked
 
-    def _table(self, utterances: tuple[Utterance, ...]) -> Any:
+    def _table(self, utterances: tuple[Utterance, ...], steps_before: int) -> Any:
+        drawn = steps_before * self.settings.accumulation
         cut = not self.settings.window_s  # a window that was asked for is kept
         if self.settings.augment:
-            return augmented_table(utterances, self.speech, self.window_s, cut)
+            return augmented_table(utterances, self.speech, self.window_s, cut, self.settings.seed, drawn)
         return feature_table(utterances, self.speech, self.window_s, cut, self.workspace.cache / "features")
+
+
+def _plan(speech: SpeechModel, settings: TrainingSettings, split: Split, window_s: float) -> str:
+    """A hash of all that decides what a run comes to."""
+    facts = [plain(settings), data_hash(split.train), window_s, adapter.identity(speech), speech.language]
+    return hashlib.sha256(json.dumps([*facts, adapter.versions()], sort_keys=True).encode()).hexdigest()
 
 
 def _manifest(

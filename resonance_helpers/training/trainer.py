@@ -74,8 +74,11 @@ class Teller(TrainerCallback):
         self.dev, self.patience, self.done_steps = dev, patience, done_steps
         self.guesses: tuple[Guess, ...] = ()
         self.was_asked = False
-        self.began = time.monotonic()
-        self.before = log.history[-1].seconds if log.history else 0.0  # of an earlier phase of this run
+        self.began, self.first_step = time.monotonic(), 0
+        self.before = log.history[-1].seconds if log.history else 0.0  # of what this run did earlier
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.first_step = state.global_step  # of a run that is taken up again
 
     def on_log(
         self,
@@ -92,11 +95,14 @@ class Teller(TrainerCallback):
             guesses, self.guesses = self.guesses, ()
             self._tell(state, guesses, dev_cer=logs["eval_cer"], dev_loss=logs["eval_loss"])
 
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def is_exhausted(self) -> bool:
+        """Whether ``patience`` evaluations brought nothing better."""
         tested = [point for point in self.log.history if point.dev_cer is not None]
-        best = best_point(tested, len(self.dev))
-        if best and len(tested) - 1 - tested.index(best) >= self.patience:
-            control.should_training_stop = True
+        best = best_point(tested, len(self.dev)) if tested else None
+        return best is not None and len(tested) - 1 - tested.index(best) >= self.patience
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        control.should_training_stop = control.should_training_stop or self.is_exhausted()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.should_stop and self.should_stop():
@@ -110,7 +116,7 @@ class Teller(TrainerCallback):
         point = Point(step, round(self.before + elapsed, 2), **measured)
         self.log.add(point, guesses)
         if self.on_event:
-            left = elapsed / max(state.global_step, 1) * (self.total_steps - step)
+            left = elapsed / max(state.global_step - self.first_step, 1) * (self.total_steps - step)
             best = best_point(self.log.history, len(self.dev)) if self.dev else None
             self.on_event(Event(point, self.total_steps, left, guesses, best.step if best else None))
 
