@@ -107,12 +107,25 @@ def save(speech: SpeechModel, folder: Path, manifest: Manifest, name: str = "def
         write_json(temporary / MANIFEST, asdict(manifest))
 
 
+def weights_of(speech: SpeechModel, name: str = "default") -> dict[str, torch.Tensor]:
+    """A copy of the weights of the adapter ``name`` as they are now."""
+    assert isinstance(speech.model, PeftModel)
+    weights = get_peft_model_state_dict(speech.model, adapter_name=name, save_embedding_layers=False)
+    return {key: value.detach().cpu().clone() for key, value in weights.items()}
+
+
+def put_weights(speech: SpeechModel, weights: dict[str, torch.Tensor], name: str = "default") -> None:
+    """Give the adapter ``name`` the ``weights`` that ``weights_of`` returned or a checkpoint holds."""
+    assert isinstance(speech.model, PeftModel)
+    set_peft_model_state_dict(speech.model, weights, adapter_name=name)
+
+
 def restore(speech: SpeechModel, checkpoint: Path, name: str = "default") -> None:
     """Put the weights of a checkpoint that the trainer wrote into the adapter ``name`` of ``speech``."""
     assert isinstance(speech.model, PeftModel)
     weights = load_file(checkpoint / WEIGHTS)
     _check_keys(speech.model, weights, checkpoint, name)
-    set_peft_model_state_dict(speech.model, weights, adapter_name=name)
+    put_weights(speech, weights, name)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -173,19 +173,19 @@ def evaluate(
     base_model: str = "",
     language: str = "zh",
     on_progress: Callable[[int, int], None] | None = None,
-    healthy: Path | None = None,
+    healthy: str | Path = "",
     other_sounds: int = OTHER_SOUNDS,
 ) -> Report:
     """Score the adapter on every clip that it has never heard, before and after, and write report.json.
 
-    ``healthy`` is a folder with labels.json and recordings of people who speak without impairment; ``other_sounds`` is
-    how many clips without speech are tried (0 leaves them out). Raises RZ-0006 (lesson 06 missing), RZ-0005 (another
-    patient's adapter), RZ-061x (an adapter that does not fit), RZ-0701 (nothing to test on), RZ-0702 (nobody knows what
-    it was trained on), RZ-0703 (no healthy recording that fits).
+    ``healthy`` is a folder with labels.json and recordings of people who speak without impairment, or empty;
+    ``other_sounds`` is how many clips without speech are tried (0 leaves them out). Raises RZ-0006 (lesson 06 missing),
+    RZ-0005 (another patient's adapter), RZ-061x (an adapter that does not fit), RZ-0701 (nothing to test on), RZ-0702
+    (nobody knows what it was trained on), RZ-0703 (no healthy recording that fits).
     """
     manifest = _manifest(workspace)
     parts = _parts(workspace, manifest)
-    others = _healthy_speech(healthy, manifest.window_s) if healthy else None
+    others = _healthy_speech(Path(healthy), manifest.window_s) if healthy else None
     ear = _Ear(*_load(workspace, base_model, language), on_progress)
     clips = parts.known + parts.new
     samples = [read_wav(clip.wav) for clip in clips]

@@ -46,7 +46,7 @@ def result(workspace: Workspace, *cers: float) -> TrainingResult:
         adapter_dir=workspace.adapter,
         base_model="resonance/practice-model",
         is_practice=True,
-        preset={},
+        preset={"batch_size": 8},
         steps=20 * len(cers),
         best_step=20 * (1 + cers.index(min(cers))),
         best_cer=min(cers),

@@ -144,7 +144,8 @@ def result(**changes: Any) -> Any:
     points = tuple(event(step, cer).point for step, cer in ((20, 0.5), (40, 0.1), (60, 0.2)))
     guesses = (Guess(40, "我疼", "我疼"),)
     facts = {"stopped": "training.stopped.early", "best_step": 40, "finishing_steps": 0}
-    facts |= {"wall_seconds": 65.0, "is_practice": True}
+    facts |= {"wall_seconds": 65.0, "is_practice": True, "resumed_from": 0}
+    facts |= {"batch_size": 8, "accumulation": 1, "preset": {"batch_size": 8}}
     return Facts(**{**facts, "history": points, "guesses": guesses, **changes})
 
 
@@ -224,6 +225,9 @@ def test_the_ending_says_whether_the_run_went_on_with_all_recordings() -> None:
     assert message("widget.training.kept", step=40, time=progress_bar.duration(65)) in live_training.ended(result())
     finished = live_training.ended(result(finishing_steps=60))
     assert message("widget.training.finished_on_all", step=40, finishing=60, time=progress_bar.duration(65)) in finished
+    unusual = live_training.ended(result(resumed_from=20, batch_size=4, accumulation=2))
+    assert message("widget.training.resumed", step=20) in unusual
+    assert message("widget.training.smaller_batches", batch=4, accumulation=2) in unusual
 
 
 # ── Recordings ───────────────────────────────────────────────────────────────

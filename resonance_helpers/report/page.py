@@ -154,10 +154,10 @@ def _scores(report: Report) -> str:
         f"<div><h3>{escape(message(f'chart.before_after.{field}'))}</h3>{intervals_svg(report, field, form)}</div>"
         for field, form in MEASURES
     ]
-    return f'<div class="side">{"".join(drawn)}</div>' + before_after_table(report) + _list(_changes(report))
+    return f'<div class="side">{"".join(drawn)}</div>' + before_after_table(report) + _list(changes(report))
 
 
-def _changes(report: Report) -> list[str]:
+def changes(report: Report) -> list[str]:
     """What training changed, clip by clip, and what it may have spoilt: one sentence for each thing measured."""
     said: list[tuple[str, dict[str, Any]]] = []
     for name, both in _tested(report):

@@ -10,6 +10,7 @@ chosen, ``chosen.json``: with them the next start of the same plan goes on where
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -83,10 +84,11 @@ class TrainingResult:
     device: str
     precision: str
     precision_reason: str
-    batch_size: int
+    batch_size: int  # as it was in the end: memory may have forced a smaller one than the preset's
     trainable: int
     total_parameters: int
     wall_seconds: float
+    accumulation: int = 1  # batches added up to a step
     resumed_from: int = 0  # the step at which a killed run was taken up again
     history: tuple[Point, ...] = ()
     guesses: tuple[Guess, ...] = ()
@@ -99,6 +101,7 @@ def best_point(history: Sequence[Point], dev_clips: int) -> Point | None:
     lucky clip at step 40 beat everything that the model became surer of afterwards.
     """
     tested = [(p.dev_cer, p.dev_loss, p) for p in history if p.dev_cer is not None and p.dev_loss is not None]
+    tested = [(cer, loss, p) for cer, loss, p in tested if math.isfinite(loss)]
     if not tested:
         return None
     as_good = min(cer for cer, _, _ in tested) + 1 / dev_clips
@@ -120,27 +123,31 @@ class RunLog:
         unfinished = _unfinished(workspace.runs, plan)
         if unfinished:
             self.folder = unfinished
-            self._take_up()
+            if (unfinished / CHOSEN).exists():
+                self.chosen = json.loads((unfinished / CHOSEN).read_text(encoding="utf-8"))
+            self.rewind()
         else:
             self.folder = _new_folder(workspace.runs, datetime.now(UTC).strftime("%Y%m%d-%H%M%S"))
             write_json(self.folder / PLAN, {"plan": plan})
+        self.resumed_from = self.reached
 
     @property
-    def resumed_from(self) -> int:
+    def reached(self) -> int:
+        """The step from which this run can go on."""
         return self.chosen["steps"] if self.chosen else _step_of(self.checkpoint) if self.checkpoint else 0
 
-    def _take_up(self) -> None:
-        self.checkpoint = _whole_checkpoints(self.folder)[-1]
-        if (self.folder / CHOSEN).exists():
-            self.chosen = json.loads((self.folder / CHOSEN).read_text(encoding="utf-8"))
-        last = self.resumed_from  # what came after it was lost with the process and is measured again
-        self.history = [Point(**line) for line in _lines(self.folder / HISTORY) if line["step"] <= last]
-        self.guesses = [Guess(**line) for line in _lines(self.folder / GUESSES) if line["step"] <= last]
+    def rewind(self) -> None:
+        """Back to ``reached``: what came after it was lost and is measured again."""
+        whole = _whole_checkpoints(self.folder)
+        self.checkpoint = whole[-1] if whole else None
+        self.history = [Point(**line) for line in _lines(self.folder / HISTORY) if line["step"] <= self.reached]
+        self.guesses = [Guess(**line) for line in _lines(self.folder / GUESSES) if line["step"] <= self.reached]
         for name, records in ((HISTORY, self.history), (GUESSES, self.guesses)):
             write_text(self.folder / name, _as_lines(records))
 
     def choose(self, phase: dict[str, Any]) -> None:
-        """Remember what the first part of the run chose, in case that the second is killed."""
+        """Remember what the first part of the run chose, in case that the second is cut short."""
+        self.chosen = phase
         write_json(self.folder / CHOSEN, phase)
 
     def used(self, split: Split, dev: DevSplit) -> None:
@@ -239,6 +246,8 @@ def _as_lines(records: Sequence[Point | Guess]) -> str:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.exists():  # nothing was measured yet
+        return
     for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
         if line.endswith("\n"):  # else the process was killed while it wrote
             yield json.loads(line)

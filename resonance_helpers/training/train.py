@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from transformers import set_seed
 from .. import adapter
 from ..base_models import default_name, resolve
 from ..consent import require_consent
+from ..messages import ResonanceError
 from ..settings import TrainingSettings, plain
 from ..splits import DevSplit, Split, hold_out_dev, split_utterances
 from ..text import normalise
@@ -30,9 +32,10 @@ from ..windows import choose_window
 from ..workspace import Workspace
 from .data import augmented_table, feature_table
 from .records import CHECKPOINTS, Event, RunLog, TrainingResult, best_point
-from .trainer import Teller, build
+from .trainer import SpeechTrainer, Teller, build, is_out_of_memory
 
 FINISHING_WEIGHT = 2  # how often a held-out recording comes while another one comes once, to catch up
+GOES_ON = ("training.stopped.done", "training.stopped.early")  # reasons after which a run finishes on everything
 Phase = dict[str, Any]  # what a phase adds to the facts of the run
 
 
@@ -48,8 +51,10 @@ def train(
 
     ``on_event`` hears of every logged step and every evaluation; ``should_stop`` is asked after each step. Raises
     RZ-0005 (another patient's adapter lies there), RZ-041x (no consent), RZ-0006 (lesson 05 missing), RZ-0406 (too few
-    recordings), RZ-0601 (too long for the model), RZ-065x (no base model). An earlier adapter stays until the new one
-    is whole.
+    recordings), RZ-0601 (too long for the model), RZ-065x (no base model), RZ-0621 (diverged at once), RZ-0622 (no
+    memory for one clip). An earlier adapter stays until the new one is whole.
+
+    A run that was killed is taken up again by the next call with the same recordings, settings and base model.
     """
     settings = settings or TrainingSettings()
     adapter.refuse_other_patient(workspace)
@@ -69,7 +74,7 @@ def train(
     spent = log.history[-1].seconds if log.history else 0.0  # before the run was killed
     run = _Run(workspace, settings, speech, window_s, dev, log, on_event, should_stop)
     phases = run.choose_steps()
-    if phases["stopped"] != "training.stopped.asked":
+    if phases["stopped"] in GOES_ON:
         phases = phases | run.finish_on_everything()
     result = TrainingResult(
         run_dir=log.folder,
@@ -85,7 +90,8 @@ def train(
         device=speech.device.name,
         precision=speech.device.precision,
         precision_reason=speech.device.precision_reason,
-        batch_size=settings.batch_size,
+        batch_size=run.settings.batch_size,
+        accumulation=run.settings.accumulation,
         trainable=trainable,
         total_parameters=total,
         wall_seconds=round(spent + time.monotonic() - began, 1),
@@ -121,20 +127,23 @@ class _Run:
         dev, settings = self.dev.dev, self.settings
         teller = Teller(self.log, settings.steps, self.on_event, self.should_stop, dev, settings.patience)
         dev_table = feature_table(dev, self.speech, self.window_s, False, self.workspace.cache / "features")
-        fit = self._table(self.dev.fit, self.log.resumed_from)
-        trainer = build(self.speech, settings, checkpoints, fit, teller, dev_table)
-        steps = self.log.resumed_from
+
+        def make() -> SpeechTrainer:
+            fit = self._table(self.dev.fit, self.log.reached)
+            return build(self.speech, self.settings, checkpoints, fit, teller, dev_table)
+
+        steps, diverged = self.log.reached, False
         if steps < settings.steps and not teller.is_exhausted():
-            trainer.train(resume_from_checkpoint=str(self.log.checkpoint) if self.log.checkpoint else None)
-            steps = trainer.state.global_step
+            steps, diverged = self._fit(make)
         best = best_point(self.log.history, len(dev))
-        assert best is not None, "the trainer looks at dev at its last step at the latest"
-        early = "training.stopped.early" if steps < settings.steps else "training.stopped.done"
+        if best is None:  # the trainer looks at dev at its last step at the latest, unless it diverged before
+            shutil.rmtree(checkpoints, ignore_errors=True)  # nobody should go on from them
+            raise ResonanceError("RZ-0621", step=steps, rate=settings.learning_rate)
         return {
             "steps": steps,
             "best_step": best.step,
             "best_cer": best.dev_cer,
-            "stopped": "training.stopped.asked" if teller.was_asked else early,
+            "stopped": _reason(teller, diverged, steps < settings.steps),
             "finishing_steps": 0,
         }
 
@@ -143,17 +152,47 @@ class _Run:
 
         There is nothing left to measure on, so this part has no dev CER.
         """
-        settings = self.settings
         table = (*self.dev.fit, *(clip for clip in self.dev.dev for _ in range(FINISHING_WEIGHT)))
-        steps = max(1, settings.steps // 2)
-        finishing = replace(settings, steps=steps, warmup_steps=1)
-        done = self.log.history[-1].step
-        teller = Teller(self.log, done + steps, self.on_event, self.should_stop, done_steps=done)
-        trainer = build(self.speech, finishing, self.log.folder / CHECKPOINTS, self._table(table, done), teller)
-        trainer.train()
-        ran = trainer.state.global_step
-        asked = {"stopped": "training.stopped.asked"} if teller.was_asked else {}
-        return {"steps": done + ran, "finishing_steps": ran} | asked
+        chosen = self.log.reached
+        steps = max(1, self.settings.steps // 2)
+        teller = Teller(self.log, chosen + steps, self.on_event, self.should_stop, done_steps=chosen)
+
+        def make() -> SpeechTrainer:
+            finishing = replace(self.settings, steps=steps, warmup_steps=1)
+            return build(self.speech, finishing, self.log.folder / CHECKPOINTS, self._table(table, chosen), teller)
+
+        best = adapter.weights_of(self.speech)
+        ran, diverged = self._fit(make, from_checkpoint=False)
+        if diverged:
+            adapter.put_weights(self.speech, best)
+            self.log.rewind()
+            return {"stopped": _reason(teller, diverged, False)}
+        asked = {"stopped": _reason(teller, diverged, False)} if teller.was_asked else {}
+        return {"steps": chosen + ran, "finishing_steps": ran} | asked
+
+    def _fit(self, make: Callable[[], SpeechTrainer], from_checkpoint: bool = True) -> tuple[int, bool]:
+        """Run the trainer that ``make`` builds: steps done, and whether it diverged.
+
+        Where memory runs out, batches of half the size are added up twice as often, and this part of the run goes on
+        from its last checkpoint or begins again.
+        """
+        start = adapter.weights_of(self.speech)
+        while True:
+            trainer = make()
+            checkpoint = self.log.checkpoint if from_checkpoint else None
+            try:
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+                return trainer.state.global_step, trainer.diverged
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self.settings.batch_size == 1:
+                    raise ResonanceError("RZ-0622", model=self.speech.base.name, window=f"{self.window_s:g}") from error
+            del trainer  # and with it what the GPU holds of gradients and moments
+            smaller = self.settings.batch_size // 2
+            self.settings = replace(self.settings, batch_size=smaller, accumulation=2 * self.settings.accumulation)
+            adapter.put_weights(self.speech, start)
+            self.log.rewind()
 
     def _table(self, utterances: tuple[Utterance, ...], steps_before: int) -> Any:
         drawn = steps_before * self.settings.accumulation
@@ -161,6 +200,15 @@ class _Run:
         if self.settings.augment:
             return augmented_table(utterances, self.speech, self.window_s, cut, self.settings.seed, drawn)
         return feature_table(utterances, self.speech, self.window_s, cut, self.workspace.cache / "features")
+
+
+def _reason(teller: Teller, diverged: bool, too_few_steps: bool) -> str:
+    """Why training ended, as a message key."""
+    if diverged:
+        return "training.stopped.diverged"
+    if teller.was_asked:
+        return "training.stopped.asked"
+    return "training.stopped.early" if too_few_steps else "training.stopped.done"
 
 
 def _plan(speech: SpeechModel, settings: TrainingSettings, split: Split, window_s: float) -> str:

@@ -39,6 +39,14 @@ class SpeechTrainer(Seq2SeqTrainer):
         # Whisper takes any keyword, so the trainer would think that its loss is already a sum over the batch
         self.model_accepts_loss_kwargs = False
         self.remove_callback(PrinterCallback)
+        self.diverged = False
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Stops the run when the loss is no number any more: nothing that follows would be one."""
+        loss = super().training_step(*args, **kwargs)
+        if not torch.isfinite(loss):
+            self.diverged = self.control.should_training_stop = True
+        return loss
 
     def prediction_step(
         self,
@@ -173,3 +181,8 @@ def build(
         callbacks=[teller],
     )
     return trainer
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch ran out of memory: on a GPU it says so by a class, on a CPU only in words."""
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)

@@ -15,9 +15,10 @@ from ..messages import message
 LOG_LINES = 20
 
 
-def say(text: str) -> None:
-    """Show a sentence."""
-    display(Markup(f"<p>{escape(text)}</p>", text))
+def say(*sentences: str) -> None:
+    """Show each sentence on a line of its own."""
+    for text in sentences:
+        display(Markup(f"<p>{escape(text)}</p>", text))
 
 
 def check(ok: bool, text: str, fix: str = "") -> None:

@@ -98,14 +98,16 @@ class LiveTraining:
 
 
 def ended(result: TrainingResult) -> str:
-    """Why the run stopped and whose weights were kept, in a sentence or two."""
+    """Why the run stopped, whose weights were kept, and what was out of the ordinary."""
     key = "widget.training.finished_on_all" if result.finishing_steps else "widget.training.kept"
-    facts: dict[str, Any] = {
-        "step": result.best_step,
-        "finishing": result.finishing_steps,
-        "time": duration(result.wall_seconds),
-    }
-    return message(result.stopped) + message(key, **facts)
+    time_spent = duration(result.wall_seconds)
+    said = message(result.stopped)
+    said += message(key, step=result.best_step, finishing=result.finishing_steps, time=time_spent)
+    if result.resumed_from:
+        said += message("widget.training.resumed", step=result.resumed_from)
+    if result.batch_size < result.preset["batch_size"]:
+        said += message("widget.training.smaller_batches", batch=result.batch_size, accumulation=result.accumulation)
+    return said
 
 
 def _line(text: str) -> Markup:

@@ -1,0 +1,204 @@
+"""What a training survives: being killed, running out of memory, a loss that is no number."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from resonance_helpers import ResonanceError, Workspace, adapter, training
+from resonance_helpers.messages import LANGUAGES, message
+from resonance_helpers.settings import TrainingSettings
+from resonance_helpers.training.trainer import SpeechTrainer
+from resonance_helpers.widgets import live_training
+
+SETTINGS = TrainingSettings(steps=12, eval_every=3, warmup_steps=2, patience=9)
+CHILD = """
+import sys
+from pathlib import Path
+from resonance_helpers import Workspace, training
+from resonance_helpers.settings import TrainingSettings
+data, output = map(Path, sys.argv[1:])
+settings = TrainingSettings(steps=12, eval_every=3, warmup_steps=2, patience=9)
+workspace = Workspace(data, output, "sample", is_sample=True)
+training.train(workspace, settings, should_stop=lambda: print("step", flush=True))
+"""
+
+
+def killed_after(steps: int, workspace: Workspace) -> None:
+    """Train in a process of its own and kill it when it has done ``steps`` steps."""
+    command = [sys.executable, "-c", CHILD, str(workspace.data_dir), str(workspace.output_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout
+        for _ in range(steps):
+            assert child.stdout.readline() == "step\n"
+        child.send_signal(signal.SIGKILL)
+    assert child.returncode == -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def whole(converted_sample: Workspace, tmp_path_factory: pytest.TempPathFactory) -> training.TrainingResult:
+    """The same run, never interrupted."""
+    return training.train(replace(converted_sample, output_dir=tmp_path_factory.mktemp("whole")), SETTINGS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("steps", "resumed_from"),
+    [(2, 0), (5, 3), (11, 9), (15, 12)],
+    ids=["before the first checkpoint", "in the middle of a pass", "near the end", "while finishing"],
+)
+def test_a_killed_run_comes_to_the_same_adapter(
+    steps: int, resumed_from: int, whole: training.TrainingResult, converted_sample: Workspace, tmp_path: Path
+) -> None:
+    workspace = replace(converted_sample, output_dir=tmp_path)
+    killed_after(steps, workspace)
+    assert not workspace.adapter.exists()
+    result = training.train(workspace, SETTINGS)
+    assert result.resumed_from == resumed_from and (result.steps, result.best_step) == (whole.steps, whole.best_step)
+    assert [(p.step, p.dev_cer) for p in result.history] == [(p.step, p.dev_cer) for p in whole.history]
+    expected, found = (load_file(r.adapter_dir / adapter.WEIGHTS) for r in (whole, result))
+    assert all(torch.allclose(expected[key], found[key], atol=1e-4) for key in expected)
+    assert training.read_run(training.latest_run(workspace)) == result
+    assert sorted(path.name for path in result.run_dir.iterdir()) == sorted(
+        ["guesses.jsonl", "history.jsonl", "run.json", "split.json"]
+    )
+
+
+@pytest.mark.slow
+def test_another_plan_starts_anew_and_leaves_the_killed_run_alone(converted_sample: Workspace, tmp_path: Path) -> None:
+    workspace = replace(converted_sample, output_dir=tmp_path)
+    killed_after(5, workspace)
+    (killed,) = workspace.runs.iterdir()
+    before = sorted(path.relative_to(killed) for path in killed.rglob("*"))
+    result = training.train(workspace, replace(SETTINGS, steps=3, seed=5))
+    assert result.resumed_from == 0 and result.run_dir != killed
+    assert sorted(path.relative_to(killed) for path in killed.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_was_half_written_is_not_trusted(converted_sample: Workspace, tmp_path: Path) -> None:
+    workspace = replace(converted_sample, output_dir=tmp_path)
+    killed_after(8, workspace)
+    (killed,) = workspace.runs.iterdir()
+    (killed / "checkpoints" / "checkpoint-6" / "trainer_state.json").write_text('{"epoch": 0.')
+    with (killed / "history.jsonl").open("a") as file:
+        file.write('{"step": 7, "sec')
+    assert training.train(workspace, SETTINGS).resumed_from == 3
+
+
+# ── Memory ───────────────────────────────────────────────────────────────────
+def loss_that(monkeypatch: pytest.MonkeyPatch, does: Callable[[int, dict[str, Any]], float]) -> None:
+    """Have every training batch ask ``does(number, inputs)``: it may raise, and its answer spoils the loss."""
+    usual, numbers = SpeechTrainer.compute_loss, itertools.count(1)
+
+    def compute_loss(self: SpeechTrainer, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        added = does(next(numbers), inputs)
+        return usual(self, model, inputs, *args, **kwargs) * (1 + added)
+
+    monkeypatch.setattr(SpeechTrainer, "compute_loss", compute_loss)
+
+
+def no_memory_above(clips: int) -> Callable[[int, dict[str, Any]], float]:
+    def does(number: int, inputs: dict[str, Any]) -> float:
+        if len(inputs["labels"]) > clips:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return 0.0
+
+    return does
+
+
+def test_where_memory_is_short_smaller_batches_come_to_the_same(
+    converted_sample: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(SETTINGS, steps=4, eval_every=4)
+    expected = training.train(
+        replace(converted_sample, output_dir=tmp_path / "a"), replace(small, batch_size=2, accumulation=4)
+    )
+    loss_that(monkeypatch, no_memory_above(2))
+    result = training.train(replace(converted_sample, output_dir=tmp_path / "b"), small)
+    assert (result.batch_size, result.accumulation, result.steps) == (2, 4, expected.steps)
+    pairs = [load_file(r.adapter_dir / adapter.WEIGHTS) for r in (expected, result)]
+    assert all(torch.allclose(pairs[0][key], pairs[1][key], atol=1e-4) for key in pairs[0])
+    assert message("widget.training.smaller_batches", batch=2, accumulation=4) in live_training.ended(result)
+
+
+def test_memory_that_runs_out_later_loses_nothing_before_the_checkpoint(
+    converted_sample: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def does(number: int, inputs: dict[str, Any]) -> float:
+        if number in (6, 30):  # in step 6, after the checkpoint of step 3; and while finishing
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes")
+        return 0.0
+
+    loss_that(monkeypatch, does)
+    result = training.train(replace(converted_sample, output_dir=tmp_path), SETTINGS)
+    assert (result.batch_size, result.accumulation, result.steps) == (2, 4, 18)
+    steps = [p.step for p in result.history]
+    assert steps == sorted(steps) and [p.step for p in result.history if p.dev_cer is not None] == [3, 6, 9, 12]
+
+
+def test_no_memory_for_a_single_clip_is_said_and_nothing_is_written(
+    converted_sample: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss_that(monkeypatch, no_memory_above(0))
+    workspace = replace(converted_sample, output_dir=tmp_path)
+    with pytest.raises(ResonanceError) as caught:
+        training.train(workspace, SETTINGS)
+    assert caught.value.code == "RZ-0622" and not workspace.adapter.exists()
+    for lang in LANGUAGES:
+        assert "whisper-base" in message("RZ-0622", lang=lang, **caught.value.facts)
+
+
+def test_another_error_is_not_taken_for_memory(
+    converted_sample: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def does(number: int, inputs: dict[str, Any]) -> float:
+        raise RuntimeError("shapes do not match")
+
+    loss_that(monkeypatch, does)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        training.train(replace(converted_sample, output_dir=tmp_path), SETTINGS)
+
+
+# ── A loss that is no number ─────────────────────────────────────────────────
+def test_a_loss_that_is_no_number_stops_with_the_best_before(
+    converted_sample: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss_that(monkeypatch, lambda number, inputs: float("nan") if number == 8 else 0.0)
+    result = training.train(replace(converted_sample, output_dir=tmp_path), SETTINGS)
+    assert (result.stopped, result.steps, result.finishing_steps) == ("training.stopped.diverged", 8, 0)
+    assert result.best_step in (3, 6)
+    assert all(tensor.isfinite().all() for tensor in load_file(result.adapter_dir / adapter.WEIGHTS).values())
+
+
+def test_a_loss_that_is_no_number_while_finishing_keeps_the_best_step(
+    converted_sample: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss_that(monkeypatch, lambda number, inputs: float("inf") if number == 14 else 0.0)
+    result = training.train(replace(converted_sample, output_dir=tmp_path), SETTINGS)
+    assert (result.stopped, result.steps, result.finishing_steps) == ("training.stopped.diverged", 12, 0)
+    assert all(tensor.isfinite().all() for tensor in load_file(result.adapter_dir / adapter.WEIGHTS).values())
+
+
+def test_nothing_to_keep_is_said_and_the_next_start_is_fresh(
+    converted_sample: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = replace(converted_sample, output_dir=tmp_path)
+    with monkeypatch.context() as broken:
+        loss_that(broken, lambda number, inputs: float("nan") if number == 3 else 0.0)
+        with pytest.raises(ResonanceError) as caught:
+            training.train(workspace, SETTINGS)
+    assert caught.value.code == "RZ-0621" and not workspace.adapter.exists()
+    for lang in LANGUAGES:
+        assert "0.001" in message("RZ-0621", lang=lang, **caught.value.facts)
+    assert training.train(workspace, replace(SETTINGS, steps=3)).resumed_from == 0
