@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 export VENV PYTHON TORCH
 
-.PHONY: help setup rehearsal lab test test-quick lint format clean
+.PHONY: help setup rehearsal lab test test-quick bench-training lint format clean
 
 help:
 	@echo "make setup       the environment in $(VENV), from pyproject.toml and constraints.txt"
@@ -13,6 +13,7 @@ help:
 	@echo "make lab         JupyterLab at the first lesson"
 	@echo "make test        all tests; those on real weights where ../shared is there"
 	@echo "make test-quick  the tests that take seconds"
+	@echo "make bench-training  a training step beside the guide's, on DATA and BASE_MODEL"
 	@echo "make lint        style, types, import contracts, spelling, clean notebooks"
 	@echo "make format      put the style right"
 
@@ -30,6 +31,11 @@ test: setup
 
 test-quick: setup
 	$(BIN)/python -m pytest -m "not slow and not real" $(PYTEST_ARGS)
+
+DATA ?= ../shared/speech/impaired_speaker
+BASE_MODEL ?= ../shared/models/whisper-base
+bench-training: setup
+	$(BIN)/python benchmarks/bench_training.py --data $(DATA) --base-model $(BASE_MODEL)
 
 lint: setup
 	$(BIN)/ruff check .
