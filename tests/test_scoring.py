@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resonance_helpers.scoring import cer, diff, difference, is_endless, score, wilson
+from resonance_helpers.scoring import cer, diff, difference, is_endless, of_ten, score, wilson
 from resonance_helpers.text import normalise, toned, toneless
 
 texts = st.text("我想喝水吃饭不疼", max_size=6)
@@ -236,6 +236,11 @@ def test_a_difference_is_reproducible_and_needs_as_many_clips_on_both_sides() ->
 
 
 # ── Intervals ────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(("right", "n", "said"), [(34, 34, 10), (33, 34, 9), (8, 10, 8), (1, 1000, 1), (0, 34, 0)])
+def test_all_or_none_of_ten_is_said_only_when_it_is_all_or_none(right: int, n: int, said: int) -> None:
+    assert of_ten(right / n) == said
+
+
 def test_ten_of_ten_is_not_a_hundred_per_cent_for_sure() -> None:
     said = list("一二三四五六七八九十")
     right, wrong = score(said, said), score(said, [""] * 10)

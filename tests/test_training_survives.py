@@ -169,22 +169,21 @@ def test_another_error_is_not_taken_for_memory(
 
 
 # ── A loss that is no number ─────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    ("value", "at_step", "kept_steps"), [("nan", 8, 8), ("inf", 14, 12)], ids=["choosing", "finishing"]
+)
 def test_a_loss_that_is_no_number_stops_with_the_best_before(
-    converted_sample: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    value: str,
+    at_step: int,
+    kept_steps: int,
+    converted_sample: Workspace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    loss_that(monkeypatch, lambda number, inputs: float("nan") if number == 8 else 0.0)
+    loss_that(monkeypatch, lambda number, inputs: float(value) if number == at_step else 0.0)
     result = training.train(replace(converted_sample, output_dir=tmp_path), SETTINGS)
-    assert (result.stopped, result.steps, result.finishing_steps) == ("training.stopped.diverged", 8, 0)
-    assert result.best_step in (3, 6)
-    assert all(tensor.isfinite().all() for tensor in load_file(result.adapter_dir / adapter.WEIGHTS).values())
-
-
-def test_a_loss_that_is_no_number_while_finishing_keeps_the_best_step(
-    converted_sample: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loss_that(monkeypatch, lambda number, inputs: float("inf") if number == 14 else 0.0)
-    result = training.train(replace(converted_sample, output_dir=tmp_path), SETTINGS)
-    assert (result.stopped, result.steps, result.finishing_steps) == ("training.stopped.diverged", 12, 0)
+    assert (result.stopped, result.steps, result.finishing_steps) == ("training.stopped.diverged", kept_steps, 0)
+    assert result.best_step in (3, 6, 9, 12)
     assert all(tensor.isfinite().all() for tensor in load_file(result.adapter_dir / adapter.WEIGHTS).values())
 
 

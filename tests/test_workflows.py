@@ -226,8 +226,13 @@ def test_the_headline_is_none_where_no_known_phrases_were_judged(tmp_path: Path)
     assert workflows._headline(report) is None
     report.write_text('{"base_model": {"name": "x"}, "splits": {"known_phrases": null}}')
     assert workflows._headline(report) is None
-    report.write_text('{"base_model": {"name": "x"}, "splits": {"known_phrases": {"n": 10, "after": {"exact": 0.9}}}}')
-    assert workflows._headline(report) == message("workflows.headline", n=10, right=9, of_ten=9)
+
+
+def test_the_headline_does_not_say_ten_of_ten_when_one_was_wrong(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    known = {"n": 34, "after": {"exact": 33 / 34}}
+    report.write_text(json.dumps({"base_model": {"name": "x"}, "splits": {"known_phrases": known}}))
+    assert workflows._headline(report) == message("workflows.headline", n=34, right=33, of_ten=9)
 
 
 def test_a_headline_of_an_older_report_is_not_this_runs(tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ _HOMES = {
         "eight_of_ten",
         "eight_of_ten_words",
         "flips_table",
-        "of_ten",
     ),
     "curves": ("learning_curve_chart", "learning_curve_lines"),
     "serving": ("Answer", "answered_table", "bundle_sizes", "bundle_table", "latency", "qr_card"),

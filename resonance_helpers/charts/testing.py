@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.axes import Axes
 
 from ..messages import message
-from ..scoring import diff
+from ..scoring import TEN, diff, of_ten
 from .markup import Markup, escape, stack, table_html, table_note
 from .style import AFTER, BEFORE, FAULT, INK, Picture, picture, quiet, styled
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ..evaluation import BeforeAfter, Report, TestRow
     from ..scoring import Score
 
-TEN = 10
 COVERAGE = 0.8  # of the range for another ten sentences: "four times out of five"
 # The marks carry the meaning, the colour repeats it.
 _EDITS = {
@@ -43,18 +42,10 @@ def another_ten(right: int, n: int) -> tuple[int, int]:
     return low, high
 
 
-def of_ten(score: Score) -> int:
-    """``score.exact`` as sentences out of ten. All or none is only said when it is all or none."""
-    rounded = round(score.exact * TEN)
-    if score.exact < 1:
-        rounded = min(rounded, TEN - 1)
-    return max(rounded, 1) if score.exact > 0 else rounded
-
-
 def eight_of_ten_words(score: Score) -> str:
     """The headline: "10 句对 8 句", out of how many, and what another ten might give."""
     low, high = another_ten(round(score.exact * score.n), score.n)
-    return message("chart.ten.headline", right=of_ten(score), n=score.n) + message(
+    return message("chart.ten.headline", right=of_ten(score.exact), n=score.n) + message(
         "chart.ten.another", low=low, high=high
     )
 
@@ -63,7 +54,7 @@ def eight_of_ten_words(score: Score) -> str:
 def eight_of_ten(score: Score, title: str = "", practice: bool = False) -> Picture:
     """Ten dots, filled for the sentences that came out right, and the range that another ten might give."""
     words = eight_of_ten_words(score)
-    right = of_ten(score)
+    right = of_ten(score.exact)
     low, high = another_ten(round(score.exact * score.n), score.n)
     figure = picture(9, 2.6, title or message("chart.ten.title"), words, practice)
     axes = figure.subplots()

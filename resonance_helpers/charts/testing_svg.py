@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..messages import message
+from ..scoring import TEN, of_ten
 from .markup import Svg, escape
 from .style import AFTER, BEFORE, GRID, INK
-from .testing import TEN, another_ten, eight_of_ten_words, of_ten, written
+from .testing import another_ten, eight_of_ten_words, written
 
 if TYPE_CHECKING:
     from ..evaluation import Report
@@ -21,7 +22,7 @@ _LEFT, _BAR = 4, 352  # where bars begin, and the length of a whole one
 
 def ten_dots_svg(score: Score) -> Svg:
     """Ten dots, filled and ticked for the sentences that came out right, above the range that another ten may give."""
-    right, (low, high) = of_ten(score), another_ten(round(score.exact * score.n), score.n)
+    right, (low, high) = of_ten(score.exact), another_ten(round(score.exact * score.n), score.n)
     parts = []
     for k in range(TEN):
         x = _STEP / 2 + 10 + k * _STEP

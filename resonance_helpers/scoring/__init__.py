@@ -25,6 +25,7 @@ from ..settings import plain
 from ..text import normalise, syllables
 from .intervals import Interval, change_interval, draw, rate_interval, wilson
 
+TEN = 10  # what families are told: "10 句对 8 句"
 REPEATS = 4  # times that one stretch stands at the end of an answer before it counts as endless
 
 
@@ -67,6 +68,13 @@ class Difference:
     def as_json(self) -> dict[str, Any]:
         """As report.json keeps it."""
         return plain(self)
+
+
+def of_ten(exact: float) -> int:
+    """A share of right answers as sentences out of ten. All or none is only said when it is all or none."""
+    if exact in (0, 1):
+        return int(exact) * TEN
+    return min(max(round(exact * TEN), 1), TEN - 1)
 
 
 def score(

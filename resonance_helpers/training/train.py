@@ -68,7 +68,7 @@ def train(
 
     began = time.monotonic()
     set_seed(settings.seed)
-    trainable, total = adapter.add_fresh(speech, settings.lora).get_nb_trainable_parameters()
+    weights = adapter.add_fresh(speech, settings.lora).get_nb_trainable_parameters()
     log = RunLog(workspace, _plan(speech, settings, split, window_s))
     log.used(split, dev)
     spent = log.history[-1].seconds if log.history else 0.0  # before the run was killed
@@ -76,28 +76,7 @@ def train(
     phases = run.choose_steps()
     if phases["stopped"] in GOES_ON:
         phases = phases | run.finish_on_everything()
-    result = TrainingResult(
-        run_dir=log.folder,
-        adapter_dir=workspace.adapter,
-        base_model=speech.base.name,
-        is_practice=speech.base.is_practice,
-        preset=plain(settings),
-        dev_by=dev.by,
-        recordings=len(split.train),
-        phrases=len({normalise(u.text) for u in split.train}),
-        audio_seconds=round(sum(u.seconds for u in split.train), 1),
-        window_s=window_s,
-        device=speech.device.name,
-        precision=speech.device.precision,
-        precision_reason=speech.device.precision_reason,
-        batch_size=run.settings.batch_size,
-        accumulation=run.settings.accumulation,
-        trainable=trainable,
-        total_parameters=total,
-        wall_seconds=round(spent + time.monotonic() - began, 1),
-        resumed_from=log.resumed_from,
-        **phases,
-    )
+    result = run.result(settings, split, weights, phases, round(spent + time.monotonic() - began, 1))
     adapter.save(speech, workspace.adapter, _manifest(workspace, speech, settings, split, result))
     return log.finish(result)
 
@@ -193,6 +172,34 @@ class _Run:
             self.settings = replace(self.settings, batch_size=smaller, accumulation=2 * self.settings.accumulation)
             adapter.put_weights(self.speech, start)
             self.log.rewind()
+
+    def result(
+        self, preset: TrainingSettings, split: Split, weights: tuple[int, int], phases: Phase, seconds: float
+    ) -> TrainingResult:
+        """What the run came to: ``weights`` are those that were trained and all of the model's."""
+        device = self.speech.device
+        return TrainingResult(
+            run_dir=self.log.folder,
+            adapter_dir=self.workspace.adapter,
+            base_model=self.speech.base.name,
+            is_practice=self.speech.base.is_practice,
+            preset=plain(preset),
+            dev_by=self.dev.by,
+            recordings=len(split.train),
+            phrases=len({normalise(u.text) for u in split.train}),
+            audio_seconds=round(sum(u.seconds for u in split.train), 1),
+            window_s=self.window_s,
+            device=device.name,
+            precision=device.precision,
+            precision_reason=device.precision_reason,
+            batch_size=self.settings.batch_size,
+            accumulation=self.settings.accumulation,
+            trainable=weights[0],
+            total_parameters=weights[1],
+            wall_seconds=seconds,
+            resumed_from=self.log.resumed_from,
+            **phases,
+        )
 
     def _table(self, utterances: tuple[Utterance, ...], steps_before: int) -> Any:
         drawn = steps_before * self.settings.accumulation

@@ -26,6 +26,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from ..messages import ResonanceError, message
+from ..scoring import of_ten
 from ..settings import PRACTICE_MODEL, SAMPLE_PATIENT
 from ..workspace import NOTEBOOKS_DIR, Workspace, disk_full_is_said, open_workspace, write_json
 
@@ -247,6 +248,6 @@ def _headline(report_json: Path) -> str | None:
     if known is None:
         return None
     exact = known["after"]["exact"]  # a share, 0–1
-    headline = message("workflows.headline", n=known["n"], right=round(exact * known["n"]), of_ten=round(exact * 10))
+    headline = message("workflows.headline", n=known["n"], right=round(exact * known["n"]), of_ten=of_ten(exact))
     is_practice = PRACTICE_MODEL in json.dumps(report["base_model"])
     return message("workflows.headline.practice", headline=headline) if is_practice else headline
