@@ -32,7 +32,7 @@ from resonance_helpers.workspace import Workspace, write_json
 HERE = Path(__file__).resolve().parent
 PATIENT = "bench"
 SIDES: dict[str, dict[str, Any]] = {
-    "window_only": {"augment": False, "window_s": 0.0},
+    "window_only": {"augment": (), "window_s": 0.0},
     "default": {},
 }
 

@@ -84,7 +84,8 @@ def add_fresh(speech: SpeechModel, lora: LoraSettings, name: str = "default") ->
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=list(lora.target_modules),
+        # a list would name modules of both parts
+        target_modules=rf".*\.({'|'.join(lora.parts)})\.layers\..*\.({'|'.join(lora.target_modules)})",
         bias="none",
     )  # no task_type: SEQ_2_SEQ_LM would make PEFT pass input_ids to Whisper
     speech.model = get_peft_model(speech.whisper, config, adapter_name=name)

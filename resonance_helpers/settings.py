@@ -60,9 +60,18 @@ def plain(options: Any) -> dict[str, Any]:
     return json.loads(json.dumps(asdict(options)))
 
 
+def _known(name: str, values: tuple[str, ...], allowed: tuple[str, ...]) -> None:
+    if not set(values) <= set(allowed):
+        raise ResonanceError("RZ-0001", name=name, value=values, allowed=", ".join(allowed))
+
+
 def _positive(name: str, value: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ResonanceError("RZ-0001", name=name, value=value, allowed="≥ 1")
+
+
+MODEL_PARTS = ("encoder", "decoder")  # of Whisper
+EFFECTS = ("speed", "pitch", "room", "noise", "gain", "spectrum")  # of augmentation; spectrum is SpecAugment
 
 
 @dataclass(frozen=True)
@@ -73,8 +82,10 @@ class LoraSettings:
     alpha: int = 32
     dropout: float = 0.05
     target_modules: tuple[str, ...] = ("q_proj", "v_proj")
+    parts: tuple[str, ...] = MODEL_PARTS
 
     def __post_init__(self) -> None:
+        _known("lora.parts", self.parts, MODEL_PARTS)
         _positive("lora.r", self.r)
         _positive("lora.alpha", self.alpha)
         if not 0 <= self.dropout < 1:
@@ -97,13 +108,14 @@ class TrainingSettings:
     dev_max_clips: int = 24  # decoding more than this at every evaluation would cost more than the training
     # How clips are prepared
     window_s: float = 0.0  # 0 = chosen from the longest recording, and each training batch from its own longest
-    augment: bool = True  # tempo, gain, room and noise drawn anew at every step
+    augment: tuple[str, ...] = ("speed", "room", "noise", "gain")  # of ``EFFECTS``, drawn anew at every step
     seed: int = 17
     lora: LoraSettings = field(default_factory=LoraSettings)
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulation", "eval_every", "patience", "dev_max_clips"):
             _positive(name, getattr(self, name))
+        _known("augment", self.augment, EFFECTS)
         if not 0 < self.learning_rate < 1:
             raise ResonanceError("RZ-0001", name="learning_rate", value=self.learning_rate, allowed="0 < x < 1")
         if self.window_s and self.window_s not in WINDOW_LADDER_S:
@@ -114,7 +126,7 @@ class TrainingSettings:
 PRESETS: dict[str, TrainingSettings] = {
     "default": TrainingSettings(),
     "guide": TrainingSettings(
-        steps=500, batch_size=32, warmup_steps=50, eval_every=100, patience=5, window_s=30.0, augment=False
+        steps=500, batch_size=32, warmup_steps=50, eval_every=100, patience=5, window_s=30.0, augment=()
     ),
 }
 

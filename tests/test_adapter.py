@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from resonance_helpers import adapter, open_workspace
 from resonance_helpers.base_models import BaseModel, resolve
 from resonance_helpers.messages import ResonanceError
-from resonance_helpers.settings import PRACTICE_MODEL, LoraSettings, plain
+from resonance_helpers.settings import MODEL_PARTS, PRACTICE_MODEL, LoraSettings, plain
 from resonance_helpers.whisper import SpeechModel, load_speech_model
 
 
@@ -74,6 +74,14 @@ def test_what_is_saved_is_what_is_attached(base: BaseModel, saved: Path) -> None
     with adapter.using(speech, None):
         assert torch.equal(encode(speech), plain), "without an adapter the base model answers as before"
     assert not torch.allclose(adapted, plain)
+
+
+@pytest.mark.parametrize("part", MODEL_PARTS)
+def test_an_adapter_moves_only_the_parts_that_it_should(part: str, base: BaseModel) -> None:
+    model = adapter.add_fresh(load_speech_model(base), LoraSettings(parts=(part,), target_modules=("v_proj", "fc1")))
+    moved = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert moved and all(f".{part}.layers." in name for name in moved)
+    assert {name.split(".")[-4] for name in moved} == {"v_proj", "fc1"}
 
 
 def test_two_patients_on_one_model_stay_apart(base: BaseModel, saved: Path, tmp_path: Path) -> None:

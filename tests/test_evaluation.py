@@ -32,7 +32,7 @@ Tested = tuple[Workspace, evaluation.Report, list[tuple[int, int]]]
 @pytest.fixture(scope="module")
 def tested(converted_sample: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Tested:
     workspace = replace(converted_sample, output_dir=tmp_path_factory.mktemp("tested"))
-    training.train(workspace, TrainingSettings(steps=10, eval_every=10, augment=False))
+    training.train(workspace, TrainingSettings(steps=10, eval_every=10, augment=()))
     done: list[tuple[int, int]] = []
     report = evaluation.evaluate(
         workspace,

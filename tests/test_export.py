@@ -17,7 +17,7 @@ from resonance_helpers.settings import TrainingSettings
 @pytest.fixture(scope="module")
 def trained(converted_sample: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = replace(converted_sample, output_dir=tmp_path_factory.mktemp("export"))
-    training.train(workspace, TrainingSettings(steps=1, eval_every=1, augment=False))
+    training.train(workspace, TrainingSettings(steps=1, eval_every=1, augment=()))
     return workspace
 
 

@@ -126,7 +126,7 @@ def tested(own_sample: Workspace) -> tuple[Workspace, Report]:
     names = [each.audio for each in utterances]
     split = {"train": names[5:], "dev": [], "known": names[:3], "new": names[3:5]}
     write_json(own_sample.runs / "1" / "split.json", split)
-    write_json(own_sample.runs / "1" / "run.json", {"preset": {"learning_rate": 0.001, "augment": True}})
+    write_json(own_sample.runs / "1" / "run.json", {"preset": {"learning_rate": 0.001, "augment": ["room", "gain"]}})
     heard = tuple(
         TestRow(each.audio, each.wav, each.text, "", each.text if i else "听错了", "known" if i < 3 else "new")
         for i, each in enumerate(chosen)

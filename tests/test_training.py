@@ -21,7 +21,7 @@ from resonance_helpers.training.records import Point, best_point, read_split
 from resonance_helpers.utterances import load_utterances
 
 Trained = tuple[Workspace, training.TrainingResult, list[training.Event]]
-SHORT = TrainingSettings(steps=12, eval_every=6, warmup_steps=2, augment=False)
+SHORT = TrainingSettings(steps=12, eval_every=6, warmup_steps=2, augment=())
 
 
 def tensors(workspace: Workspace) -> dict[str, torch.Tensor]:
@@ -90,7 +90,7 @@ def test_the_same_seed_gives_the_same_adapter_and_another_one_does_not(trained: 
 
 
 def test_augmented_training_can_be_repeated(converted_sample: Workspace, tmp_path: Path) -> None:
-    settings = replace(SHORT, steps=2, eval_every=2, augment=True)
+    settings = replace(SHORT, steps=2, eval_every=2, augment=TrainingSettings().augment)
     spaces = [replace(converted_sample, output_dir=tmp_path / name) for name in "ab"]
     for workspace in spaces:
         training.train(workspace, settings)

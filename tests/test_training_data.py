@@ -9,12 +9,14 @@ import torch
 
 from resonance_helpers import Workspace
 from resonance_helpers.audio import read_wav
-from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE
+from resonance_helpers.augmentation import Augmentation
+from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE, TrainingSettings
 from resonance_helpers.training.data import augmented_table, collate, feature_table
 from resonance_helpers.utterances import Utterance, load_utterances
 from resonance_helpers.whisper import SpeechModel, load_speech_model
 
 WINDOW_S = 4.0
+AUGMENTATION = Augmentation(TrainingSettings().augment)
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +66,14 @@ def test_the_dev_part_and_a_window_that_was_asked_for_stay_whole(
 ) -> None:
     tables = (
         feature_table(clips, speech, WINDOW_S, False, tmp_path),
-        augmented_table(clips, speech, WINDOW_S, False, 1),
+        augmented_table(clips, speech, WINDOW_S, False, AUGMENTATION, 1),
     )
     for table in tables:
         assert collate([table[0]])["input_features"].shape == (1, 80, 100 * WINDOW_S)
 
 
 def test_augmented_clips_keep_all_their_sound(clips: tuple[Utterance, ...], speech: SpeechModel) -> None:
-    rows = augmented_table(clips, speech, WINDOW_S, True, 1)[:]
+    rows = augmented_table(clips, speech, WINDOW_S, True, AUGMENTATION, 1)[:]
     frames = [int(n) for n in rows["frames"]]
     assert len(set(frames)) > 1
     for features, needed in zip(rows["input_features"], frames, strict=True):
@@ -81,9 +83,9 @@ def test_augmented_clips_keep_all_their_sound(clips: tuple[Utterance, ...], spee
 def test_a_draw_depends_on_the_seed_and_on_how_many_came_before(
     clips: tuple[Utterance, ...], speech: SpeechModel
 ) -> None:
-    table = augmented_table(clips, speech, WINDOW_S, True, 1)
+    table = augmented_table(clips, speech, WINDOW_S, True, AUGMENTATION, 1)
     first, second = table[:2]["input_features"], table[:2]["input_features"]
     torch.manual_seed(99)  # whatever else draws numbers changes nothing
-    later = augmented_table(clips, speech, WINDOW_S, True, 1, drawn=1)[:2]["input_features"]
+    later = augmented_table(clips, speech, WINDOW_S, True, AUGMENTATION, 1, drawn=1)[:2]["input_features"]
     assert torch.equal(later, second) and not torch.equal(later, first)
-    assert not torch.equal(augmented_table(clips, speech, WINDOW_S, True, 2)[:2]["input_features"], first)
+    assert not torch.equal(augmented_table(clips, speech, WINDOW_S, True, AUGMENTATION, 2)[:2]["input_features"], first)

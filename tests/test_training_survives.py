@@ -23,14 +23,16 @@ from resonance_helpers.training.records import RunLog
 from resonance_helpers.training.trainer import SpeechTrainer
 from resonance_helpers.widgets import live_training
 
-SETTINGS = TrainingSettings(steps=12, eval_every=3, warmup_steps=2, patience=9)
+EFFECTS = (*TrainingSettings().augment, "spectrum")  # all the chance that a run has
+SETTINGS = TrainingSettings(steps=12, eval_every=3, warmup_steps=2, patience=9, augment=EFFECTS)
 CHILD = """
 import sys
 from pathlib import Path
 from resonance_helpers import Workspace, training
 from resonance_helpers.settings import TrainingSettings
 data, output = map(Path, sys.argv[1:])
-settings = TrainingSettings(steps=12, eval_every=3, warmup_steps=2, patience=9)
+effects = (*TrainingSettings().augment, "spectrum")
+settings = TrainingSettings(steps=12, eval_every=3, warmup_steps=2, patience=9, augment=effects)
 workspace = Workspace(data, output, "sample", is_sample=True)
 training.train(workspace, settings, should_stop=lambda: print("step", flush=True))
 """
@@ -145,6 +147,26 @@ def test_memory_that_runs_out_later_loses_nothing_before_the_checkpoint(
     assert steps == sorted(steps) and [p.step for p in result.history if p.dev_cer is not None] == [3, 6, 9, 12]
 
 
+def test_memory_that_runs_out_while_finishing_goes_back_to_the_best_step(
+    converted_sample: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(without_memory_at: int) -> dict[str, torch.Tensor]:
+        def does(number: int, inputs: dict[str, Any]) -> float:
+            if number == without_memory_at:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return 0.0
+
+        with monkeypatch.context() as patch:
+            loss_that(patch, does)
+            workspace = replace(converted_sample, output_dir=tmp_path / str(without_memory_at))
+            result = training.train(workspace, replace(SETTINGS, steps=4, eval_every=4))
+        assert (result.steps, result.accumulation) == (6, 2)
+        return load_file(result.adapter_dir / adapter.WEIGHTS)
+
+    at_its_first_step, at_its_second = trained(5), trained(6)  # what its first step changed must be forgotten
+    assert all(torch.equal(at_its_first_step[key], at_its_second[key]) for key in at_its_first_step)
+
+
 def test_no_memory_for_a_single_clip_is_said_and_nothing_is_written(
     converted_sample: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,12 +212,12 @@ def test_a_loss_that_is_no_number_stops_with_the_best_before(
 def test_nothing_to_keep_is_said_and_the_next_start_is_fresh(
     converted_sample: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace = replace(converted_sample, output_dir=tmp_path)
+    workspace, short = replace(converted_sample, output_dir=tmp_path), replace(SETTINGS, steps=3)
     with monkeypatch.context() as broken:
         loss_that(broken, lambda number, inputs: float("nan") if number == 3 else 0.0)
         with pytest.raises(ResonanceError) as caught:
-            training.train(workspace, SETTINGS)
+            training.train(workspace, short)
     assert caught.value.code == "RZ-0621" and not workspace.adapter.exists()
     for lang in LANGUAGES:
         assert "0.001" in message("RZ-0621", lang=lang, **caught.value.facts)
-    assert training.train(workspace, replace(SETTINGS, steps=3)).resumed_from == 0
+    assert training.train(workspace, short).resumed_from == 0

@@ -107,7 +107,13 @@ def presets_table(presets: Mapping[str, TrainingSettings]) -> Markup:
     return table_html(headers, rows, message("chart.presets.title"))
 
 
+def effects_in_words(effects: Sequence[str]) -> str:
+    """What augmentation changes: "语速、房间"; "否" where it changes nothing."""
+    words = [message(f"chart.effect.{effect}") for effect in effects]
+    return message("chart.effect.and").join(words) if words else message("chart.no")
+
+
 def _setting(value: object) -> str:
-    if isinstance(value, bool):
-        return message("chart.yes" if value else "chart.no")
+    if isinstance(value, tuple):
+        return effects_in_words(value)
     return message("chart.presets.auto") if value == 0 else f"{value:g}" if isinstance(value, float) else str(value)

@@ -11,8 +11,8 @@ from typing import Any
 
 from .. import __version__
 from ..adapter import Manifest, read_manifest
+from ..charts.training import effects_in_words
 from ..findings import Takes, examine
-from ..messages import message
 from ..training.records import FACTS, read_split
 from ..workspace import Workspace
 
@@ -62,4 +62,4 @@ def _settings(manifest: Manifest, preset: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _written(value: Any) -> str:
-    return message("report.on" if value else "report.off") if isinstance(value, bool) else str(value)
+    return effects_in_words(value) if isinstance(value, list) else str(value)

@@ -32,11 +32,16 @@ disable_progress_bar()  # the lesson shows its own
 
 
 def augmented_table(
-    utterances: Sequence[Utterance], speech: SpeechModel, window_s: float, cut: bool, seed: int, drawn: int = 0
+    utterances: Sequence[Utterance],
+    speech: SpeechModel,
+    window_s: float,
+    cut: bool,
+    augmentation: Augmentation,
+    seed: int,
+    drawn: int = 0,
 ) -> Dataset:
     """Features drawn anew at each use. Draws depend on ``seed`` and on how many batches were ``drawn`` before, on
     nothing else: a run can be repeated, and taken up in the middle."""
-    augmentation = Augmentation()
 
     def draw(batch: dict[str, list[Any]]) -> dict[str, Any]:
         nonlocal drawn

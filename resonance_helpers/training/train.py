@@ -20,6 +20,7 @@ from typing import Any
 from transformers import set_seed
 
 from .. import adapter
+from ..augmentation import Augmentation, mask_spectrum
 from ..base_models import default_name, resolve
 from ..consent import require_consent
 from ..messages import ResonanceError
@@ -160,7 +161,8 @@ class _Run:
             trainer = make()
             checkpoint = self.log.checkpoint if from_checkpoint else None
             try:
-                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+                with mask_spectrum(self.speech.whisper.config, "spectrum" in self.settings.augment):
+                    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
                 return trainer.state.global_step, trainer.diverged
             except RuntimeError as error:
                 if not is_out_of_memory(error):
@@ -205,7 +207,8 @@ class _Run:
         drawn = steps_before * self.settings.accumulation
         cut = not self.settings.window_s  # a window that was asked for is kept
         if self.settings.augment:
-            return augmented_table(utterances, self.speech, self.window_s, cut, self.settings.seed, drawn)
+            effects = Augmentation(self.settings.augment)
+            return augmented_table(utterances, self.speech, self.window_s, cut, effects, self.settings.seed, drawn)
         return feature_table(utterances, self.speech, self.window_s, cut, self.workspace.cache / "features")
 
 
