@@ -61,6 +61,7 @@ class Manifest:
     scores: dict[str, float | None]
     versions: dict[str, str]
     time: str  # ISO 8601, UTC
+    speech_bar: float = 0.0  # ``speech_gate.personal_bar`` of the recordings; 0 in adapters from before it
     schema: int = SCHEMA
 
 

@@ -21,14 +21,16 @@ from typing import Any, Literal
 import numpy as np
 
 from . import adapter
-from .audio import has_speech, load, read_wav
+from .audio import load, read_wav
 from .base_models import default_name, resolve
+from .findings import meaning_flips
 from .labels import read_labels
 from .messages import ResonanceError, message
 from .nonspeech import sounds
 from .scoring import Difference, Interval, Score, difference, score, wilson
 from .scoring.curve import Answer
 from .settings import OTHER_SOUNDS, SAMPLE_RATE, WINDOW_LADDER_S, plain
+from .speech_gate import lets_through
 from .text import normalise, simplify, toneless
 from .utterances import Utterance, load_utterances
 from .whisper import Heard, SpeechModel, load_speech_model
@@ -195,6 +197,10 @@ def evaluate(
     after, time_after = ear.timed(samples, adapted=True)
     compared = [(clip.text, was, now) for clip, was, now in zip(clips, before, after, strict=True)]
     known = _compare(compared[: len(parts.known)])
+    rows = tuple(
+        TestRow(clip.audio, clip.wav, text, simplify(was.text), simplify(now.text), parts.split_of(clip))
+        for clip, (text, was, now) in zip(clips, compared, strict=True)
+    )
     report = Report(
         base_model=manifest.base_model["name"],
         window_s=manifest.window_s,
@@ -203,11 +209,8 @@ def evaluate(
         },
         known=known,
         new=_compare(compared[len(parts.known) :]),
-        verdict=judge(known),
-        rows=tuple(
-            TestRow(clip.audio, clip.wav, text, simplify(was.text), simplify(now.text), parts.split_of(clip))
-            for clip, (text, was, now) in zip(clips, compared, strict=True)
-        ),
+        verdict=judge(known, len(meaning_flips(rows))),
+        rows=rows,
         warnings=tuple(adapter.version_warnings(manifest)),
         forgetting=_forgetting(ear, others) if others else None,
         silence=_silence(ear, other_sounds, parts.phrases, samples) if other_sounds else None,
@@ -217,13 +220,18 @@ def evaluate(
     return report
 
 
-def judge(known: BeforeAfter | None) -> Verdict:
-    """The verdict by the cautious end of the interval: of so few clips the middle flatters half of the time."""
+def judge(known: BeforeAfter | None, flips: int = 0) -> Verdict:
+    """The verdict by the cautious end of the interval: of so few clips the middle flatters half of the time.
+
+    With ``flips``, answers that read well and turn the meaning round, nobody should use it unchecked.
+    """
     if known is None:
         return Verdict("not_yet", message("verdict.rule.none"))
     low = known.after.exact_ci[0]
     level: Level = "usable" if low >= USABLE_FROM else "careful" if low >= CAREFUL_FROM else "not_yet"
     facts: dict[str, Any] = {"low": f"{low:.0%}", "usable": f"{USABLE_FROM:.0%}", "careful": f"{CAREFUL_FROM:.0%}"}
+    if level == "usable" and flips:
+        return Verdict("careful", message("verdict.rule.flips", n=flips, **facts))
     return Verdict(level, message(f"verdict.rule.{level}", **facts))
 
 
@@ -356,7 +364,8 @@ def _silence(ear: _Ear, count: int, phrases: frozenset[str], own: Sequence[np.nd
     clips = sounds(count, longest_s=ear.manifest.window_s)
     heard = ear.hear([clip.samples for clip in clips], adapted=True)
     alarms = np.array([bool(words := normalise(each.text)) and words in phrases for each in heard])
-    passes = np.array([has_speech(clip.samples) for clip in clips])
+    bar = ear.manifest.speech_bar
+    passes = np.array([lets_through(clip.samples, bar) for clip in clips])
     rate, gated = float(alarms.mean()), float((alarms & passes).mean())
     return Silence(
         n=count,
@@ -367,7 +376,7 @@ def _silence(ear: _Ear, count: int, phrases: frozenset[str], own: Sequence[np.nd
         let_through=float(passes.mean()),
         kinds=dict(Counter(clip.kind for clip, alarm in zip(clips, alarms, strict=True) if alarm)),
         own_clips=len(own),
-        own_refused=sum(not has_speech(clip) for clip in own),
+        own_refused=sum(not lets_through(clip, bar) for clip in own),
     )
 
 

@@ -33,6 +33,7 @@ class SoundRules:
 
 
 SOUND_RULES = SoundRules()
+SPEECH_BAR = 0.3  # how sure Silero's voice detector must be; the bar of a person it is less sure of lies lower
 
 # ── Windows ──────────────────────────────────────────────────────────────────
 WINDOW_LADDER_S = (4.0, 6.0, 8.0, 12.0, 30.0)  # few rungs, so that patients with near windows share compiled shapes
@@ -47,6 +48,10 @@ SAMPLE_PATIENT = "sample"
 MIN_RECORDINGS = 10  # fewer cannot be split into train, dev and test at all
 TEST_FRACTION = 0.15  # of all clips, where labels.json marks no test: every phrase held out is one the adapter lacks
 GUIDE_RECORDINGS = (50, 100)  # what the guide asks for
+
+# How often each recording comes up while the best step is chosen. Measured well at 9–14 (benchmarks/RESULTS.md); a
+# model that has seen a clip forty times knows it by heart.
+SUITABLE_PASSES, USUAL_PASSES = (5, 40), 12
 
 # ── Judging ──────────────────────────────────────────────────────────────────
 OTHER_SOUNDS = 300  # clips without speech; with fewer, 2 % of them could not be told from none
@@ -111,6 +116,15 @@ class TrainingSettings:
     augment: tuple[str, ...] = ("speed", "room", "noise", "gain")  # of ``EFFECTS``, drawn anew at every step
     seed: int = 17
     lora: LoraSettings = field(default_factory=LoraSettings)
+
+    @property
+    def finishing_steps(self) -> int:
+        """Steps on all recordings, after the best step was chosen."""
+        return max(1, self.steps // 2)
+
+    @property
+    def all_steps(self) -> int:
+        return self.steps + self.finishing_steps
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulation", "eval_every", "patience", "dev_max_clips"):

@@ -196,12 +196,19 @@ def disk_full_is_said(path: Path) -> Iterator[None]:
     """Turn "no space left on device" into RZ-0004 for ``path``."""
     try:
         yield
-    except OSError as error:
-        # libraries in native code (soundfile, safetensors) raise their own errors that only quote the system's words
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and "no space left" not in str(error).lower():
+    except Exception as error:
+        if not _is_disk_full(error):
             raise
         free = shutil.disk_usage(path.parent).free
         raise ResonanceError("RZ-0004", path=path, free=megabytes(free)) from error
+
+
+def _is_disk_full(error: Exception) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    # native code raises its own errors: soundfile and safetensors quote the system's words, torch names its writer
+    said = str(error).lower()
+    return "no space left" in said or "pytorchstreamwriter" in said or "inline_container" in said
 
 
 def megabytes(size: int) -> str:

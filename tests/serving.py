@@ -53,6 +53,7 @@ def make_adapter(folder: Path, patient: str, weights: str = "0" * 64, name: str 
     """An adapter as far as the registry looks: its manifest."""
     facts = dict.fromkeys((field.name for field in fields(Manifest)), "") | {
         "schema": adapter.SCHEMA,
+        "speech_bar": 0.0,
         "patient_id": patient,
         "base_model": {"name": name, "revision": "1", "tensors_sha256": weights},
         "language": "zh",

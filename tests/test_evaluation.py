@@ -19,7 +19,7 @@ from resonance_helpers import Workspace, adapter, audio, evaluation, training
 from resonance_helpers.labels import Label, read_labels, write_labels
 from resonance_helpers.messages import ResonanceError
 from resonance_helpers.scoring import difference, score
-from resonance_helpers.settings import SAMPLE_RATE, TrainingSettings
+from resonance_helpers.settings import SAMPLE_RATE, SPEECH_BAR, TrainingSettings
 from resonance_helpers.text import toneless
 from resonance_helpers.utterances import Utterance, load_utterances
 from resonance_helpers.whisper import Heard
@@ -137,7 +137,7 @@ def test_silence_counts_phrases_with_and_without_the_gate(tested: Tested) -> Non
 class Parrot:
     """An ear that hears one phrase of the patient whatever there is to hear."""
 
-    manifest = type("Manifest", (), {"window_s": 4.0})
+    manifest = type("Manifest", (), {"window_s": 4.0, "speech_bar": SPEECH_BAR})
 
     def hear(self, samples: Sequence[np.ndarray], adapted: bool) -> list[Heard]:
         assert adapted, "the base model has never learnt the patient's phrases"
@@ -181,6 +181,13 @@ def scores(right: int, n: int) -> evaluation.BeforeAfter:
 )
 def test_the_verdict_follows_its_rule(known: evaluation.BeforeAfter | None, level: str) -> None:
     assert evaluation.judge(known).level == level
+
+
+def test_an_answer_that_turns_the_meaning_round_wants_care_however_good_the_rest() -> None:
+    good = scores(98, 100)
+    verdict = evaluation.judge(good, flips=1)
+    assert (evaluation.judge(good).level, verdict.level) == ("usable", "careful") and "1" in verdict.rule
+    assert evaluation.judge(scores(30, 100), flips=1) == evaluation.judge(scores(30, 100))
 
 
 def test_ten_right_of_ten_prove_little() -> None:

@@ -14,7 +14,7 @@ from resonance_helpers.client import Transcript
 from resonance_helpers.evaluation import BeforeAfter, Report, TestRow, judge
 from resonance_helpers.export import Export
 from resonance_helpers.scoring import score
-from resonance_helpers.training import Point, TrainingResult
+from resonance_helpers.training import Outlook, Point, TrainingResult
 from resonance_helpers.widgets import learning, lines, serving
 
 ANSWER = Transcript(text="我想喝水", uncertain=None, duration=2.0, seconds=0.12, model="resonance/practice-model")
@@ -79,6 +79,16 @@ def report(before_drops: int, after_drops: int) -> Report:
 
 
 # ── Lesson 06 ────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(("suits", "steps"), [("few", True), ("fits", False), ("many", True)])
+def test_what_is_known_before_training(suits: str, steps: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    learning.show_outlook(Outlook(60, 15.7, suits, 90, 1800.0), yuan_per_hour=2.0)  # type: ignore[arg-type]
+    shown = capsys.readouterr().out
+    assert "60 条" in shown and "16 遍" in shown and "30 分" in shown and "1.00 元" in shown
+    assert ("90" in shown) == steps == ("⚠" in shown)
+    learning.show_outlook(Outlook(60, 15.7, suits, 90, None), yuan_per_hour=2.0)  # type: ignore[arg-type]
+    assert "元" not in capsys.readouterr().out
+
+
 def test_training_passes_when_the_adapter_is_there_and_cer_fell(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from resonance_helpers import Workspace, audio
+from resonance_helpers import Workspace, audio, speech_gate
 from resonance_helpers.nonspeech import KINDS, SHORTEST_S, Sound, sounds
-from resonance_helpers.settings import SAMPLE_RATE
+from resonance_helpers.settings import OTHER_SOUNDS, SAMPLE_RATE, SPEECH_BAR
+from resonance_helpers.splits import split_utterances
 from resonance_helpers.utterances import load_utterances
 
 LONGEST_S = 4.0
@@ -92,6 +95,50 @@ def test_the_gate_lets_real_voices_through(shared_speech: Path, speaker: str, n:
     entries = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
     heard = [audio.has_speech(audio.load(folder / entry["audio"], 60.0)) for entry in entries]
     assert len(heard) == n and np.mean(heard) >= 0.99
+
+
+# ── And a voice? The whole gate, with a bar for each person ──────────────────
+def test_of_three_hundred_sounds_six_at_most_pass_for_a_voice() -> None:
+    passed = [s.kind for s in sounds(OTHER_SOUNDS, 6.0) if speech_gate.lets_through(s.samples, SPEECH_BAR)]
+    assert len(passed) <= 6, Counter(passed)
+
+
+def test_nobody_is_shut_out_by_the_bar_that_their_recordings_set(converted_sample: Workspace) -> None:
+    split = split_utterances(load_utterances(converted_sample), 17)
+    bar = speech_gate.personal_bar(audio.read_wav(each.wav) for each in split.train)
+    assert 0 < bar < SPEECH_BAR  # Silero hardly takes espeak's voice for one
+    own = [audio.read_wav(each.wav) for each in (*split.train, *split.known, *split.new)]
+    assert np.mean([speech_gate.lets_through(clip, bar) for clip in own]) >= 0.98
+
+
+@pytest.mark.real
+def test_the_bar_of_a_real_voice_holds_on_another_day(shared_speech: Path) -> None:
+    folder = shared_speech / "impaired_speaker"
+    entries = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+    train, test = [
+        [audio.load(folder / e["audio"], 60.0) for e in entries if e["split"] == split][::3]
+        for split in ("train", "test")
+    ]
+    bar = speech_gate.personal_bar(train)
+    assert bar == SPEECH_BAR
+    assert np.mean([speech_gate.lets_through(clip, bar) for clip in test]) >= 0.98
+
+
+@pytest.mark.parametrize("length", [0, 1, 511, 512, 1025])
+def test_the_detector_takes_any_length(length: int) -> None:
+    assert 0 <= speech_gate.voice_like(np.zeros(length, np.float32)) < SPEECH_BAR
+
+
+def test_the_detector_leaves_torch_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("silero_vad")]:
+        monkeypatch.delitem(sys.modules, name)  # what spoils the threads is its first import
+    speech_gate._detector.cache_clear()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    speech_gate.voice_like(np.zeros(512, np.float32))
+    found = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    assert found == 2
 
 
 @pytest.mark.parametrize("length", [0, 1, 399, 400])

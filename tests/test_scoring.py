@@ -310,8 +310,8 @@ def test_as_json_is_what_the_report_keeps() -> None:
     kept = json.loads(json.dumps(result.as_json()))
     assert kept == result.as_json()
     rates = {"cer", "cer_ci", "exact", "exact_ci", "ser_toned", "ser_toned_ci", "ser_toneless", "ser_toneless_ci"}
-    assert set(kept) == rates | {"n", "endless", "raw"} and set(kept["raw"]) == rates
-    assert (kept["n"], kept["cer"], kept["exact"]) == (2, 0.2, 0.5)
+    assert set(kept) == rates | {"n", "phrases", "endless", "raw"} and set(kept["raw"]) == rates
+    assert (kept["n"], kept["phrases"], kept["cer"], kept["exact"]) == (2, 2, 0.2, 0.5)
     assert kept["cer_ci"] == list(result.cer_ci) and kept["raw"]["exact_ci"] == list(result.raw.exact_ci)
 
 

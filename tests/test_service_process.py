@@ -13,15 +13,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from serving import HTTP, make_adapter, post
 
 from resonance_helpers import ResonanceError, adapter, service
+from resonance_helpers.audio import read_wav
 from resonance_helpers.messages import LANGUAGES, message
 from resonance_helpers.service import process as process_module
 from resonance_helpers.service import server as server_module
 from resonance_helpers.service.__main__ import main
-from resonance_helpers.settings import PRACTICE_MODEL
+from resonance_helpers.service.registry import AdapterRegistry
+from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE
+from resonance_helpers.utterances import load_utterances
 from resonance_helpers.workspace import PRACTICE_MODEL_DIR, Workspace
 
 
@@ -120,6 +124,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     manifest = adapter.read_manifest(make_adapter(root / "scratch", "sample"))
     adapter.save(speech, workspace.adapter, replace(manifest, base_model=adapter.identity(speech)))
     return workspace
+
+
+def test_nothing_is_written_where_nobody_speaks(trained: Workspace, converted_sample: Workspace) -> None:
+    from resonance_helpers import base_models, whisper
+    from resonance_helpers.service.voices import WhisperVoices
+
+    speech = whisper.load_speech_model(base_models.resolve(PRACTICE_MODEL, trained.cache))
+    voices = WhisperVoices(speech, AdapterRegistry(trained.output_dir))
+    spoken = read_wav(load_utterances(converted_sample)[0].wav)
+    silence = np.zeros(SAMPLE_RATE, np.float32)
+    assert speech.recognise([silence], 4.0) != [""]  # it would hear one of its phrases
+    heard = voices.recognise([silence, spoken, silence], "sample")
+    assert heard == ["", *voices.recognise([spoken], "sample"), ""] and heard[1]
+    assert voices.recognise([silence], "sample") == [""]
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import runpy
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,17 @@ import torch
 from safetensors.torch import load_file
 
 from resonance_helpers import Workspace, adapter, open_workspace, training
+from resonance_helpers.audio import load, read_wav, write_wav
+from resonance_helpers.base_models import resolve
 from resonance_helpers.consent import Consent, write_consent
 from resonance_helpers.labels import read_labels, write_labels
 from resonance_helpers.messages import ResonanceError
 from resonance_helpers.settings import PRACTICE_MODEL, PRESETS, TrainingSettings
+from resonance_helpers.training.data import collate
 from resonance_helpers.training.records import Point, best_point, read_split
 from resonance_helpers.utterances import load_utterances
+from resonance_helpers.whisper import load_speech_model
+from resonance_helpers.workspace import REPOSITORY
 
 Trained = tuple[Workspace, training.TrainingResult, list[training.Event]]
 SHORT = TrainingSettings(steps=12, eval_every=6, warmup_steps=2, augment=())
@@ -41,7 +47,7 @@ def test_the_run_is_told_and_kept(trained: Trained) -> None:
     assert [point.step for point in result.history if point.dev_cer is not None] == [6, 12]
     assert tuple(event.point for event in events) == result.history
     assert [event.step for event in events if event.guesses] == [6, 12]
-    assert all(event.seconds_left >= 0 and event.total_steps == (12 if event.step <= 12 else 18) for event in events)
+    assert all(event.seconds_left >= 0 and event.total_steps == 18 for event in events)
     assert len(result.guesses) == 2 * 5 and len({guess.text for guess in result.guesses}) == 5
     assert result.steps == 18 and result.best_step in (6, 12) and result.stopped == "training.stopped.done"
     assert result.best_cer == min(p.dev_cer for p in result.history if p.dev_cer is not None)
@@ -160,6 +166,36 @@ def test_the_guides_recipe_is_kept_beside_ours() -> None:
     assert PRESETS["default"] == TrainingSettings()
 
 
+# ── Before training ──────────────────────────────────────────────────────────
+@pytest.mark.parametrize(("steps", "suits"), [(1, "few"), (37, "few"), (40, "fits"), (300, "fits"), (310, "many")])
+def test_too_few_and_too_many_steps_are_known_before(converted_sample: Workspace, steps: int, suits: str) -> None:
+    found = training.outlook(converted_sample, TrainingSettings(steps=steps))
+    assert found.suits == suits and found.passes == pytest.approx(steps * 8 / found.recordings)
+    usual = training.outlook(converted_sample, TrainingSettings(steps=found.usual_steps))
+    assert usual.suits == "fits" and usual.passes == pytest.approx(12, abs=1.5)
+
+
+def test_time_is_told_by_an_earlier_run_like_it(trained: Trained) -> None:
+    workspace, result, _ = trained
+    found = training.outlook(workspace, replace(SHORT, steps=120))
+    assert found.seconds == pytest.approx(180 * result.wall_seconds / 18)
+    assert training.outlook(workspace, replace(SHORT, batch_size=4)).seconds is None
+    assert training.outlook(workspace, SHORT, "openai/whisper-small").seconds is None
+
+
+def test_tensorboard_gets_the_figures_and_nothing_else(trained: Trained) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    _, result, _ = trained
+    events = EventAccumulator(str(result.run_dir / "tensorboard"))
+    events.Reload()
+    assert set(events.Tags()["scalars"]) == {"loss", "dev_cer", "dev_loss", "learning_rate"}
+    assert [(e.step, pytest.approx(e.value)) for e in events.Scalars("dev_cer")] == [
+        (p.step, p.dev_cer) for p in result.history if p.dev_cer is not None
+    ]
+    assert not any(events.Tags()[kind] for kind in ("images", "audio", "tensors"))
+
+
 # ── Bad input: nothing is trained, nothing is lost ───────────────────────────
 def refused(workspace: Workspace, code: str) -> str:
     before = sorted(path for path in workspace.output_dir.rglob("*") if path.is_file() and "cache" not in path.parts)
@@ -226,3 +262,35 @@ def test_no_finished_run_names_lesson_six(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     with pytest.raises(ResonanceError, match=r"RZ-0006.*第六课"):
         training.latest_run(open_workspace(tmp_path / "data", tmp_path / "out"))
+
+
+# ── Against the guide ────────────────────────────────────────────────────────
+@pytest.mark.real
+def test_the_first_loss_is_that_of_the_guide(shared_speech: Path, whisper_base: Path, tmp_path: Path) -> None:
+    """At 30 s and before the first step, both ask the same question about the same clips."""
+    guide = runpy.run_path(str(REPOSITORY / "benchmarks" / "guide_train.py"))
+    theirs, processor = guide["load"](str(whisper_base))
+    speech = load_speech_model(resolve(str(whisper_base), tmp_path))
+    ours = adapter.add_fresh(speech, PRESETS["default"].lora)
+    their_rows, our_rows = [], []
+    for label in read_labels(shared_speech / "healthy_speaker" / "labels.json")[:4]:
+        wav = tmp_path / "clip.wav"
+        write_wav(wav, load(shared_speech / "healthy_speaker" / label.audio, 30.0))
+        their_rows.append(guide["prepare"](processor, wav, label.text))
+        features = speech.features([read_wav(wav)], 30.0)[0]
+        our_rows.append({"input_features": features, "labels": speech.label_ids(label.text)})
+    batches = (guide["collate"](their_rows), collate(our_rows))
+    assert torch.equal(batches[0]["labels"], batches[1]["labels"])
+    expected, found = (
+        content_loss(model.eval(), batch, processor.tokenizer.eos_token_id)
+        for model, batch in zip((theirs, ours), batches, strict=True)
+    )
+    assert found == pytest.approx(expected, abs=1e-4) and expected > 0.1
+
+
+def content_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor], end: int) -> float:
+    """Cross entropy over the tokens that spell the text: no language, no task, no end."""
+    with torch.no_grad():
+        logits = model(**batch).logits
+    labels = batch["labels"].masked_fill(batch["labels"] >= end, -100)
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100).item()

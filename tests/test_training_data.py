@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from resonance_helpers import Workspace
 from resonance_helpers.audio import read_wav
 from resonance_helpers.augmentation import Augmentation
 from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE, TrainingSettings
-from resonance_helpers.training.data import augmented_table, collate, feature_table
+from resonance_helpers.training.data import SimilarLengths, augmented_table, collate, feature_table
 from resonance_helpers.utterances import Utterance, load_utterances
 from resonance_helpers.whisper import SpeechModel, load_speech_model
 
@@ -89,3 +92,28 @@ def test_a_draw_depends_on_the_seed_and_on_how_many_came_before(
     later = augmented_table(clips, speech, WINDOW_S, True, AUGMENTATION, 1, drawn=1)[:2]["input_features"]
     assert torch.equal(later, second) and not torch.equal(later, first)
     assert not torch.equal(augmented_table(clips, speech, WINDOW_S, True, AUGMENTATION, 2)[:2]["input_features"], first)
+
+
+# ── Which clips share a batch ────────────────────────────────────────────────
+@given(seconds=st.lists(st.floats(0.5, 30), min_size=1, max_size=60), batch=st.integers(1, 9), epoch=st.integers(0, 9))
+def test_each_pass_has_every_clip_once_and_can_be_repeated(seconds: list[float], batch: int, epoch: int) -> None:
+    orders = []
+    for _ in range(2):
+        sampler = SimilarLengths(seconds, batch, seed=1)
+        sampler.set_epoch(epoch)
+        orders.append(list(sampler))
+    assert sorted(orders[0]) == list(range(len(seconds))) == list(range(len(sampler)))
+    assert orders[0] == orders[1]
+
+
+def test_batches_hold_little_silence_and_change_from_pass_to_pass() -> None:
+    seconds = np.random.default_rng(1).uniform(1, 6, 100)
+    sampler = SimilarLengths(list(seconds), 8, seed=1)
+    passes = []
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        passes.append([list(sampler)[i : i + 8] for i in range(0, 100, 8)])
+    longest = [sum(len(b) * max(seconds[b]) for b in batches) for batches in (*passes, np.split(np.arange(96), 12))]
+    assert max(longest[:2]) < 1.2 * seconds.sum() < longest[2]  # in any order a third of the time would be silence
+    assert {frozenset(b) for b in passes[0]}.isdisjoint(frozenset(b) for b in passes[1])
+    assert [max(seconds[b]) for b in passes[0]] != sorted(max(seconds[b]) for b in passes[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import importlib
 import itertools
 import json
 import signal
@@ -14,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from resonance_helpers import ResonanceError, Workspace, adapter, training
@@ -58,8 +61,8 @@ def whole(converted_sample: Workspace, tmp_path_factory: pytest.TempPathFactory)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "resumed_from"),
-    [(2, 0), (5, 3), (15, 12)],
-    ids=["before the first checkpoint", "in the middle of a pass", "while finishing"],
+    [(5, 3), (15, 12)],
+    ids=["in the middle of a pass", "while finishing"],
 )
 def test_a_killed_run_comes_to_the_same_adapter(
     steps: int, resumed_from: int, whole: training.TrainingResult, converted_sample: Workspace, tmp_path: Path
@@ -73,9 +76,9 @@ def test_a_killed_run_comes_to_the_same_adapter(
     expected, found = (load_file(r.adapter_dir / adapter.WEIGHTS) for r in (whole, result))
     assert all(torch.allclose(expected[key], found[key], atol=1e-4) for key in expected)
     assert training.read_run(training.latest_run(workspace)) == result
-    assert sorted(path.name for path in result.run_dir.iterdir()) == sorted(
-        ["guesses.jsonl", "history.jsonl", "run.json", "split.json"]
-    )
+    assert {path.name for path in result.run_dir.iterdir()} == {
+        *("guesses.jsonl", "history.jsonl", "run.json", "split.json", "tensorboard")
+    }
 
 
 @pytest.mark.slow
@@ -221,3 +224,45 @@ def test_nothing_to_keep_is_said_and_the_next_start_is_fresh(
     for lang in LANGUAGES:
         assert "0.001" in message("RZ-0621", lang=lang, **caught.value.facts)
     assert training.train(workspace, short).resumed_from == 0
+
+
+# ── A full disk ──────────────────────────────────────────────────────────────
+def fails_below(monkeypatch: pytest.MonkeyPatch, writer: str, error: Exception, folder: str) -> None:
+    """Have the function ``writer`` raise ``error`` for every file within a folder of that name."""
+    module, _, name = writer.rpartition(".")
+    usual = getattr(importlib.import_module(module), name)
+
+    def write(*args: Any, **kwargs: Any) -> Any:
+        if any(folder in str(value) for value in (*args, *kwargs.values()) if isinstance(value, str | Path)):
+            raise error
+        return usual(*args, **kwargs)
+
+    monkeypatch.setattr(writer, write)
+
+
+@pytest.mark.parametrize(
+    ("writer", "error"),
+    [
+        (
+            "peft.peft_model.safe_save_file",
+            SafetensorError("Error while serializing: No space left on device (os error 28)"),
+        ),
+        ("torch.save", RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598")),
+        ("builtins.open", OSError(errno.ENOSPC, "No space left on device")),
+    ],
+    ids=["weights", "moments", "records"],
+)
+def test_a_full_disk_leaves_the_adapter_before_and_the_run_goes_on_later(
+    writer: str, error: Exception, converted_sample: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, short = replace(converted_sample, output_dir=tmp_path), replace(SETTINGS, steps=4, eval_every=2)
+    workspace.adapter.mkdir()
+    (workspace.adapter / adapter.WEIGHTS).write_bytes(b"the adapter before")
+    with monkeypatch.context() as full:
+        fails_below(full, writer, error, "checkpoint-4")
+        with pytest.raises(ResonanceError) as caught:
+            training.train(workspace, short)
+    assert caught.value.code == "RZ-0004"
+    assert [path.read_bytes() for path in workspace.adapter.iterdir()] == [b"the adapter before"]
+    result = training.train(workspace, short)
+    assert result.resumed_from == 2 and (workspace.adapter / adapter.MANIFEST).exists()

@@ -164,6 +164,14 @@ def test_live_training_grows_in_place_and_stops_when_asked(screen: Screen, lang:
     assert message("widget.training.stopping") in screen.words()
 
 
+@pytest.mark.parametrize(("price", "said"), [(0.0, False), (2.4, True)])
+def test_what_a_rented_machine_costs_is_said_once_its_speed_is_known(screen: Screen, price: float, said: bool) -> None:
+    live = widgets.LiveTraining(60, yuan_per_hour=price)
+    live.on_event(event(5, loss=2.0))
+    live._stop_listening()
+    assert (message("widget.training.cost", yuan="0.03") in screen.words()) == said  # (5 + 42) s at 2.4 yuan an hour
+
+
 def test_only_the_first_interrupt_is_taken_and_only_while_training(screen: Screen) -> None:
     usual = signal.getsignal(signal.SIGINT)
     live = widgets.LiveTraining(60)

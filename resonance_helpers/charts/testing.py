@@ -27,11 +27,11 @@ _EDITS = {
 }
 
 
-def another_ten(right: int, n: int) -> tuple[int, int]:
-    """How many of another ten sentences may come out right, given ``right`` of ``n``: the middle 80 %.
+def another_ten(right: float, n: int) -> tuple[int, int]:
+    """How many of another ten phrases may come out right, given ``right`` of ``n`` phrases: the middle 80 %.
 
-    The beta-binomial prediction with Jeffreys' prior. It treats the sentences as independent, which ten takes of ten
-    phrases nearly are; it knows nothing of another day or another room.
+    The beta-binomial prediction with Jeffreys' prior. It treats phrases as independent, and several takes of one as no
+    more than one, so ``right`` may be a fraction; it knows nothing of another day or another room.
     """
     a, b = right + 0.5, n - right + 0.5
     chance = [_choose(TEN, k) * exp(_log_beta(a + k, b + TEN - k) - _log_beta(a, b)) for k in range(TEN + 1)]
@@ -44,7 +44,7 @@ def another_ten(right: int, n: int) -> tuple[int, int]:
 
 def eight_of_ten_words(score: Score) -> str:
     """The headline: "10 句对 8 句", out of how many, and what another ten might give."""
-    low, high = another_ten(round(score.exact * score.n), score.n)
+    low, high = another_ten(score.exact * score.phrases, score.phrases)
     return message("chart.ten.headline", right=of_ten(score.exact), n=score.n) + message(
         "chart.ten.another", low=low, high=high
     )
@@ -55,7 +55,7 @@ def eight_of_ten(score: Score, title: str = "", practice: bool = False) -> Pictu
     """Ten dots, filled for the sentences that came out right, and the range that another ten might give."""
     words = eight_of_ten_words(score)
     right = of_ten(score.exact)
-    low, high = another_ten(round(score.exact * score.n), score.n)
+    low, high = another_ten(score.exact * score.phrases, score.phrases)
     figure = picture(9, 2.6, title or message("chart.ten.title"), words, practice)
     axes = figure.subplots()
     axes.set_axis_off()

@@ -22,7 +22,7 @@ _LEFT, _BAR = 4, 352  # where bars begin, and the length of a whole one
 
 def ten_dots_svg(score: Score) -> Svg:
     """Ten dots, filled and ticked for the sentences that came out right, above the range that another ten may give."""
-    right, (low, high) = of_ten(score.exact), another_ten(round(score.exact * score.n), score.n)
+    right, (low, high) = of_ten(score.exact), another_ten(score.exact * score.phrases, score.phrases)
     parts = []
     for k in range(TEN):
         x = _STEP / 2 + 10 + k * _STEP

@@ -31,17 +31,20 @@ SHOWN_SETTINGS = (
 def training_curve(
     history: Sequence[Point], best_step: int | None = None, total_steps: int | None = None, practice: bool = False
 ) -> Picture:
-    """Loss and dev CER against the step; the kept checkpoint is marked. Works while the run is growing."""
+    """Loss, dev CER and learning rate against the step; the kept checkpoint is marked. Works while a run is growing."""
     losses = [(p.step, p.loss) for p in history if p.loss is not None]
+    rates = [(p.step, p.learning_rate) for p in history if p.learning_rate is not None]
     cers = [(p.step, p.dev_cer) for p in history if p.dev_cer is not None]
     alt = "\n".join(message("chart.curve.alt", step=step, cer=f"{cer:.2f}") for step, cer in cers)
     figure = picture(10, 4.2, message("chart.curve.title"), alt, practice)
-    loss_axes, cer_axes = figure.subplots(1, 2)
+    loss_axes, cer_axes, rate_axes = figure.subplots(1, 3, width_ratios=(3, 3, 2))
     _line(loss_axes, losses, BEFORE, "o-", message("chart.curve.loss"))
     _line(cer_axes, cers, AFTER, "s-", message("chart.curve.cer"))
+    _line(rate_axes, rates, SOFT, "-", message("chart.curve.rate"))
+    rate_axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=True)
     cer_axes.set_ylim(0, max([1.0, *(cer for _, cer in cers)]) * 1.05)
     last = total_steps or max([p.step for p in history], default=1)
-    for axes in (loss_axes, cer_axes):
+    for axes in (loss_axes, cer_axes, rate_axes):
         axes.set_xlim(0, last * 1.03)
         axes.set_xlabel(message("chart.curve.step"))
     best = dict(cers).get(best_step) if best_step is not None else None

@@ -48,6 +48,7 @@ class Score(Rates):
     """The rates after ``normalise``, and beside them what was counted and the rates of the ``raw`` texts."""
 
     n: int  # clips
+    phrases: int  # of which they are takes: what the intervals rest on
     endless: int  # answers that repeat themselves until the bound on tokens, or would
     raw: Rates
 
@@ -97,6 +98,7 @@ def score(
     return Score(
         **asdict(_rates(said, heard, phrases, drawn)),
         n=len(said),
+        phrases=int(phrases.max()) + 1,
         endless=int(np.sum(np.logical_or(endless, cut) if cut is not None else endless)),
         raw=_rates([text.strip() for text in references], [text.strip() for text in hypotheses], phrases, drawn),
     )

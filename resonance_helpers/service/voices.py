@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
+from itertools import compress
 
 import numpy as np
 
 from .. import adapter
 from ..settings import SAMPLE_RATE
+from ..speech_gate import lets_through
 from ..whisper import SpeechModel
 from ..windows import choose_window
 from .registry import AdapterRegistry
@@ -39,7 +41,7 @@ class WhisperVoices:
         return self._attached[patient_id]
 
     def recognise(self, samples: Sequence[np.ndarray], patient_id: str) -> list[str]:
-        """The text of each 16 kHz mono clip in the voice of ``patient_id``.
+        """The text of each 16 kHz mono clip in the voice of ``patient_id``, empty where nobody speaks in it.
 
         A clip longer than the window of the training gets the next longer one; RZ-0602 when the model has none.
         """
@@ -48,8 +50,11 @@ class WhisperVoices:
         if longest_s > window_s:
             native_s = self._speech.native_window_s
             window_s = choose_window(min(longest_s, native_s), native_s)
+        bar = self._registry.manifest(patient_id).speech_bar
+        spoken = [lets_through(clip, bar) for clip in samples]
         with adapter.using(self._speech, _peft_name(patient_id)):
-            return self._speech.recognise(samples, window_s=window_s)
+            heard = iter(self._speech.recognise([*compress(samples, spoken)], window_s=window_s))
+        return [next(heard) if is_spoken else "" for is_spoken in spoken]
 
 
 def _peft_name(patient_id: str) -> str:

@@ -4,7 +4,8 @@
 was closed.
 """
 
+from .outlook import Outlook, outlook
 from .records import Event, Guess, Point, TrainingResult, latest_run, read_run
 from .train import train
 
-__all__ = ["Event", "Guess", "Point", "TrainingResult", "latest_run", "read_run", "train"]
+__all__ = ["Event", "Guess", "Outlook", "Point", "TrainingResult", "latest_run", "outlook", "read_run", "train"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from datasets import Dataset, Features, List, Value
 from datasets.utils.logging import disable_progress_bar
+from torch.utils.data import Sampler
 
 from ..audio import read_wav
 from ..augmentation import Augmentation
@@ -26,6 +27,7 @@ from ..utterances import Utterance, data_hash
 from ..whisper import SpeechModel
 from ..windows import frames_for
 
+LENGTH_JITTER = 0.1  # share of a clip's length
 IGNORED = -100  # the label that torch's cross entropy leaves out
 
 disable_progress_bar()  # the lesson shows its own
@@ -68,18 +70,20 @@ def feature_table(
     fingerprint = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     cache.mkdir(parents=True, exist_ok=True)
 
-    def compute(row: dict[str, Any]) -> dict[str, Any]:
-        clip = read_wav(Path(row["wav"]))
+    def compute(batch: dict[str, list[Any]]) -> dict[str, Any]:
+        clips = [read_wav(Path(wav)) for wav in batch["wav"]]
         features = {
-            "input_features": speech.features([clip], window_s)[0].numpy(),
-            "labels": speech.label_ids(row["text"]),
+            "input_features": speech.features(clips, window_s).numpy(),  # torch shares the clips among the cores
+            "labels": [speech.label_ids(text) for text in batch["text"]],
         }
-        return features | ({"frames": frames_for(len(clip))} if cut else {})
+        return features | ({"frames": [frames_for(len(clip)) for clip in clips]} if cut else {})
 
     return (
         _rows(utterances)
         .map(
             compute,
+            batched=True,
+            batch_size=16,
             remove_columns=["wav", "text"],
             features=Features(columns),
             cache_file_name=str(cache / f"{fingerprint}.arrow"),
@@ -88,6 +92,34 @@ def feature_table(
         )
         .with_format("torch")
     )
+
+
+class SimilarLengths(Sampler[int]):
+    """All clips once in each pass, those of similar length in one batch, the batches in any order.
+
+    A batch costs as much as its longest clip. The lengths are jittered anew in each pass, so that neighbours change.
+    The order depends on ``seed`` and on the pass alone: a run can be taken up in the middle of one.
+    """
+
+    def __init__(self, seconds: Sequence[float], batch_size: int, seed: int) -> None:
+        self.seconds, self.batch_size, self.seed, self.epoch = np.array(seconds), batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Which pass begins; the trainer says so."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.seconds)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(len(self))
+        rest = len(self) % self.batch_size  # the small batch comes last, so any clip may be in it
+        whole, rest_of_it = order[: len(self) - rest], order[len(self) - rest :]
+        jittered = self.seconds[whole] * rng.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(whole))
+        batches = whole[np.argsort(jittered)].reshape(-1, self.batch_size)
+        yield from rng.permutation(batches).ravel().tolist()
+        yield from rest_of_it.tolist()
 
 
 def collate(rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:

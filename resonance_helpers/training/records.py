@@ -9,6 +9,7 @@ chosen, ``chosen.json``: with them the next start of the same plan goes on where
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import shutil
@@ -24,6 +25,8 @@ from ..workspace import Workspace, require, write_json, write_text
 
 FACTS, SPLIT, HISTORY, GUESSES = "run.json", "split.json", "history.jsonl", "guesses.jsonl"
 PLAN, CHOSEN, CHECKPOINTS = "plan.json", "chosen.json", "checkpoints"
+TENSORBOARD = "tensorboard"
+MEASURED = ("loss", "dev_cer", "dev_loss", "learning_rate")  # of a ``Point``
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Event:
     """What ``train`` tells while it runs. ``guesses`` is empty except right after an evaluation."""
 
     point: Point
-    total_steps: int
+    total_steps: int  # with those on all recordings at the end
     seconds_left: float
     guesses: tuple[Guess, ...] = ()
     best_step: int | None = None  # whose weights would be kept if training ended now
@@ -130,6 +133,7 @@ class RunLog:
             self.folder = _new_folder(workspace.runs, datetime.now(UTC).strftime("%Y%m%d-%H%M%S"))
             write_json(self.folder / PLAN, {"plan": plan})
         self.resumed_from = self.reached
+        self._board = _tensorboard(self.folder / TENSORBOARD)
 
     @property
     def reached(self) -> int:
@@ -160,10 +164,16 @@ class RunLog:
         self.guesses += guesses
         _append(self.folder / HISTORY, (point,))
         _append(self.folder / GUESSES, guesses)
+        if self._board:
+            for name, value in asdict(point).items():
+                if name in MEASURED and value is not None:
+                    self._board.add_scalar(name, value, point.step)
 
     def finish(self, result: TrainingResult) -> TrainingResult:
         facts = {k: v for k, v in asdict(result).items() if k not in ("run_dir", "adapter_dir", "history", "guesses")}
         write_json(self.folder / FACTS, facts)
+        if self._board:
+            self._board.close()
         for name in (PLAN, CHOSEN):
             (self.folder / name).unlink(missing_ok=True)
         shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)  # they hold the person's voice
@@ -197,6 +207,15 @@ def read_split(run_dir: Path) -> dict[str, list[str]]:
         return json.loads((run_dir / SPLIT).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ResonanceError("RZ-0620", path=run_dir) from error
+
+
+def _tensorboard(folder: Path) -> Any:
+    """TensorBoard's writer where TensorBoard is installed, else None. It gets figures only, no sound and no words."""
+    if importlib.util.find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder))
 
 
 def _new_folder(runs: Path, name: str) -> Path:

@@ -20,17 +20,19 @@ from typing import Any
 from transformers import set_seed
 
 from .. import adapter
+from ..audio import read_wav
 from ..augmentation import Augmentation, mask_spectrum
 from ..base_models import default_name, resolve
 from ..consent import require_consent
 from ..messages import ResonanceError
 from ..settings import TrainingSettings, plain
+from ..speech_gate import personal_bar
 from ..splits import DevSplit, Split, hold_out_dev, split_utterances
 from ..text import normalise
 from ..utterances import Utterance, data_hash, load_utterances
 from ..whisper import SpeechModel, load_speech_model
 from ..windows import choose_window
-from ..workspace import Workspace
+from ..workspace import Workspace, disk_full_is_said
 from .data import augmented_table, feature_table
 from .records import CHECKPOINTS, Event, RunLog, TrainingResult, best_point
 from .trainer import SpeechTrainer, Teller, build, is_out_of_memory
@@ -53,7 +55,7 @@ def train(
     ``on_event`` hears of every logged step and every evaluation; ``should_stop`` is asked after each step. Raises
     RZ-0005 (another patient's adapter lies there), RZ-041x (no consent), RZ-0006 (lesson 05 missing), RZ-0406 (too few
     recordings), RZ-0601 (too long for the model), RZ-065x (no base model), RZ-0621 (diverged at once), RZ-0622 (no
-    memory for one clip). An earlier adapter stays until the new one is whole.
+    memory for one clip), RZ-0004 (the disk is full). An earlier adapter stays until the new one is whole.
 
     A run that was killed is taken up again by the next call with the same recordings, settings and base model.
     """
@@ -74,12 +76,13 @@ def train(
     log.used(split, dev)
     spent = log.history[-1].seconds if log.history else 0.0  # before the run was killed
     run = _Run(workspace, settings, speech, window_s, dev, log, on_event, should_stop)
-    phases = run.choose_steps()
-    if phases["stopped"] in GOES_ON:
-        phases = phases | run.finish_on_everything()
-    result = run.result(settings, split, weights, phases, round(spent + time.monotonic() - began, 1))
-    adapter.save(speech, workspace.adapter, _manifest(workspace, speech, settings, split, result))
-    return log.finish(result)
+    with disk_full_is_said(log.folder):
+        phases = run.choose_steps()
+        if phases["stopped"] in GOES_ON:
+            phases = phases | run.finish_on_everything()
+        result = run.result(settings, split, weights, phases, round(spent + time.monotonic() - began, 1))
+        adapter.save(speech, workspace.adapter, _manifest(workspace, speech, settings, split, result))
+        return log.finish(result)
 
 
 @dataclass
@@ -105,12 +108,13 @@ class _Run:
 
     def _train_on_fit(self, checkpoints: Path) -> Phase:
         dev, settings = self.dev.dev, self.settings
-        teller = Teller(self.log, settings.steps, self.on_event, self.should_stop, dev, settings.patience)
+        teller = Teller(self.log, settings.all_steps, self.on_event, self.should_stop, dev, settings.patience)
         dev_table = feature_table(dev, self.speech, self.window_s, False, self.workspace.cache / "features")
 
         def make() -> SpeechTrainer:
             fit = self._table(self.dev.fit, self.log.reached)
-            return build(self.speech, self.settings, checkpoints, fit, teller, dev_table)
+            seconds = [u.seconds for u in self.dev.fit]
+            return build(self.speech, self.settings, checkpoints, fit, seconds, teller, dev_table)
 
         steps, diverged = self.log.reached, False
         if steps < settings.steps and not teller.is_exhausted():
@@ -134,12 +138,14 @@ class _Run:
         """
         table = (*self.dev.fit, *(clip for clip in self.dev.dev for _ in range(FINISHING_WEIGHT)))
         chosen = self.log.reached
-        steps = max(1, self.settings.steps // 2)
+        steps = self.settings.finishing_steps
         teller = Teller(self.log, chosen + steps, self.on_event, self.should_stop, done_steps=chosen)
 
         def make() -> SpeechTrainer:
             finishing = replace(self.settings, steps=steps, warmup_steps=1)
-            return build(self.speech, finishing, self.log.folder / CHECKPOINTS, self._table(table, chosen), teller)
+            seconds = [u.seconds for u in table]
+            rows = self._table(table, chosen)
+            return build(self.speech, finishing, self.log.folder / CHECKPOINTS, rows, seconds, teller)
 
         best = adapter.weights_of(self.speech)
         ran, diverged = self._fit(make, from_checkpoint=False)
@@ -247,4 +253,5 @@ def _manifest(
         scores={"dev_cer": result.best_cer},
         versions=adapter.versions(),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
+        speech_bar=personal_bar(read_wav(u.wav) for u in split.train),
     )

@@ -24,7 +24,7 @@ from ..scoring import cer
 from ..settings import MAX_NEW_TOKENS, TrainingSettings
 from ..utterances import Utterance
 from ..whisper import SpeechModel
-from .data import IGNORED, collate
+from .data import IGNORED, SimilarLengths, collate
 from .records import Event, Guess, Point, RunLog, best_point
 
 SHOWN_CLIPS = 5  # dev clips whose guesses the learner watches
@@ -33,13 +33,16 @@ SHOWN_CLIPS = 5  # dev clips whose guesses the learner watches
 class SpeechTrainer(Seq2SeqTrainer):
     """Evaluates by decoding with our window-aware greedy loop; ``generate`` would pad every clip to 30 s."""
 
-    def __init__(self, speech: SpeechModel, **kwargs: Any) -> None:
+    def __init__(self, speech: SpeechModel, seconds: Sequence[float], **kwargs: Any) -> None:
         super().__init__(model=speech.model, data_collator=collate, processing_class=speech.processor, **kwargs)
-        self.speech = speech
+        self.speech, self.seconds = speech, seconds
         # Whisper takes any keyword, so the trainer would think that its loss is already a sum over the batch
         self.model_accepts_loss_kwargs = False
         self.remove_callback(PrinterCallback)
         self.diverged = False
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SimilarLengths:
+        return SimilarLengths(self.seconds, self.args.train_batch_size, self.args.seed)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Stops the run when the loss is no number any more: nothing that follows would be one."""
@@ -134,10 +137,12 @@ def build(
     settings: TrainingSettings,
     checkpoints: Path,
     train_table: Any,
+    seconds: Sequence[float],
     teller: Teller,
     dev_table: Any = None,
 ) -> SpeechTrainer:
-    """A trainer for ``settings``; with a dev part it evaluates, and keeps a checkpoint of every evaluation."""
+    """A trainer for ``settings`` and clips that last ``seconds``; with a dev part it evaluates, and keeps a checkpoint
+    of every evaluation."""
     looks: dict[str, Any] = {"save_strategy": "no"}
     if dev_table is not None:
         every = min(settings.eval_every, settings.steps)
@@ -174,6 +179,7 @@ def build(
 
     trainer = SpeechTrainer(
         speech,
+        seconds,
         args=arguments,
         train_dataset=train_table,
         eval_dataset=dev_table,

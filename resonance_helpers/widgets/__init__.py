@@ -34,6 +34,7 @@ _HOMES = {
         "check_training",
         "show_link",
         "show_one_recording",
+        "show_outlook",
         "show_ten",
         "show_training_facts",
         "show_verdict",

@@ -17,12 +17,12 @@ from ..report import limits
 from ..settings import PRACTICE_MODEL
 from ..workspace import Workspace, megabytes
 from .lines import check, html_table, player, say
-from .live_training import ended
+from .live_training import cost, ended
 from .progress_bar import duration
 
 if TYPE_CHECKING:
     from ..evaluation import Report
-    from ..training import TrainingResult
+    from ..training import Outlook, TrainingResult
     from ..utterances import Utterance
 
 HELPED_BY = 0.05  # a dev CER that fell by less than this may be chance on a few clips
@@ -31,6 +31,21 @@ ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json", "resonance.
 
 
 # ── Lesson 06 ────────────────────────────────────────────────────────────────
+def show_outlook(outlook: Outlook, yuan_per_hour: float = 0.0) -> None:
+    """Before training: whether the steps suit the recordings, how long it takes and what that costs."""
+    facts: dict[str, Any] = {
+        "recordings": outlook.recordings,
+        "passes": f"{outlook.passes:.0f}",
+        "steps": outlook.usual_steps,
+    }
+    words = message(f"lesson06.outlook.{outlook.suits}", **facts)
+    if outlook.seconds is None:
+        say(words + message("lesson06.outlook.unknown"))
+    else:
+        time = message("lesson06.outlook.time", time=duration(outlook.seconds))
+        say(words + time + cost(outlook.seconds, yuan_per_hour))
+
+
 def show_training_facts(result: TrainingResult) -> None:
     """Why the run stopped, how few weights it moved, and what was chosen for this machine."""
     share = f"{result.trainable / result.total_parameters:.2%}"

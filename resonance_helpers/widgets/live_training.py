@@ -30,8 +30,8 @@ class LiveTraining:
     From then until the cell ends, the first interrupt asks to stop; a second one interrupts as it always does.
     """
 
-    def __init__(self, total_steps: int, practice: bool = False) -> None:
-        self.total_steps, self.practice = total_steps, practice
+    def __init__(self, total_steps: int, practice: bool = False, yuan_per_hour: float = 0.0) -> None:
+        self.total_steps, self.practice, self.yuan_per_hour = total_steps, practice, yuan_per_hour
         self.history: list[Point] = []
         self.guesses: list[Guess] = []
         self.best_step: int | None = None
@@ -91,10 +91,16 @@ class LiveTraining:
         if self._asked_to_stop:
             return message("widget.training.stopping")
         left = duration(event.seconds_left)
-        return message("widget.training.step", step=event.step, total=event.total_steps, left=left)
+        now = message("widget.training.step", step=event.step, total=event.total_steps, left=left)
+        return now + cost(event.point.seconds + event.seconds_left, self.yuan_per_hour)
 
     def _picture(self) -> object:
         return training_curve(self.history, self.best_step, self.total_steps, self.practice)
+
+
+def cost(seconds: float, yuan_per_hour: float) -> str:
+    """What a rented machine costs for ``seconds``; nothing where ``yuan_per_hour`` is 0."""
+    return message("widget.training.cost", yuan=f"{seconds / 3600 * yuan_per_hour:.2f}") if yuan_per_hour else ""
 
 
 def ended(result: TrainingResult) -> str:
