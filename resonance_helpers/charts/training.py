@@ -41,7 +41,7 @@ def training_curve(
     _line(loss_axes, losses, BEFORE, "o-", message("chart.curve.loss"))
     _line(cer_axes, cers, AFTER, "s-", message("chart.curve.cer"))
     _line(rate_axes, rates, SOFT, "-", message("chart.curve.rate"))
-    rate_axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=True)
+    rate_axes.yaxis.set_major_formatter("{x:g}")
     cer_axes.set_ylim(0, max([1.0, *(cer for _, cer in cers)]) * 1.05)
     last = total_steps or max([p.step for p in history], default=1)
     for axes in (loss_axes, cer_axes, rate_axes):
