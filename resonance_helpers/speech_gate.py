@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from .audio import has_speech
-from .settings import SPEECH_BAR
+from .settings import SAMPLE_RATE, SPEECH_BAR
 
 FRAME = 512  # samples that the detector judges at a time, 32 ms at 16 kHz
 HELD = 2  # frames in a row that must be as sure: a syllable of 0.1 s has them wherever its frames begin
@@ -30,7 +30,7 @@ def voice_like(samples: np.ndarray) -> float:
     detector = _detector()
     detector.reset_states()
     with torch.inference_mode():
-        sure = np.array([detector(frame, 16_000).item() for frame in frames if len(frame)])
+        sure = np.array([detector(frame, SAMPLE_RATE).item() for frame in frames if len(frame)])
     held = np.lib.stride_tricks.sliding_window_view(sure, HELD) if len(sure) >= HELD else sure[:, None]
     return float(held.min(axis=1).max(initial=0.0))
 

@@ -242,7 +242,8 @@ def test_a_recording_longer_than_the_model_hears(own_sample: Workspace) -> None:
     index = json.loads(own_sample.conversion_index.read_text(encoding="utf-8"))
     index["conversions"][0]["seconds"] = 9.0
     own_sample.conversion_index.write_text(json.dumps(index), encoding="utf-8")
-    assert "9.0" in refused(own_sample, "RZ-0601")
+    said = refused(own_sample, "RZ-0604")
+    assert "9.0 s" in said and index["conversions"][0]["source"] in said and said.count(" s)") == 1
 
 
 def test_a_full_disk_leaves_the_previous_adapter(own_sample: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

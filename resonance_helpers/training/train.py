@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,7 +54,7 @@ def train(
 
     ``on_event`` hears of every logged step and every evaluation; ``should_stop`` is asked after each step. Raises
     RZ-0005 (another patient's adapter lies there), RZ-041x (no consent), RZ-0006 (lesson 05 missing), RZ-0406 (too few
-    recordings), RZ-0601 (too long for the model), RZ-065x (no base model), RZ-0621 (diverged at once), RZ-0622 (no
+    recordings), RZ-0604 (too long for the model), RZ-065x (no base model), RZ-0621 (diverged at once), RZ-0622 (no
     memory for one clip), RZ-0004 (the disk is full). An earlier adapter stays until the new one is whole.
 
     A run that was killed is taken up again by the next call with the same recordings, settings and base model.
@@ -66,8 +66,7 @@ def train(
     split = split_utterances(utterances, settings.seed)
     dev = hold_out_dev(split.train, settings.dev_fraction, settings.dev_max_clips, settings.seed)
     speech = load_speech_model(resolve(default_name(workspace, base_model), workspace.cache / "base_models"), language)
-    window_s = settings.window_s or choose_window(max(u.seconds for u in utterances), speech.native_window_s)
-    window_s = min(window_s, speech.native_window_s)
+    window_s = _window(utterances, settings, speech.native_window_s)
 
     began = time.monotonic()
     set_seed(settings.seed)
@@ -216,6 +215,14 @@ class _Run:
             effects = Augmentation(self.settings.augment)
             return augmented_table(utterances, self.speech, self.window_s, cut, effects, self.settings.seed, drawn)
         return feature_table(utterances, self.speech, self.window_s, cut, self.workspace.cache / "features")
+
+
+def _window(utterances: Sequence[Utterance], settings: TrainingSettings, native_s: float) -> float:
+    """The window in seconds for these recordings. RZ-0604 names those that the model cannot hear at once."""
+    too_long = [f"{u.audio} ({u.seconds:.1f} s)" for u in utterances if u.seconds > native_s]
+    if too_long:
+        raise ResonanceError("RZ-0604", window=f"{native_s:g}", names=", ".join(too_long))
+    return min(settings.window_s or choose_window(max(u.seconds for u in utterances), native_s), native_s)
 
 
 def _reason(teller: Teller, diverged: bool, too_few_steps: bool) -> str:
