@@ -365,7 +365,7 @@ def _silence(ear: _Ear, count: int, phrases: frozenset[str], own: Sequence[np.nd
     heard = ear.hear([clip.samples for clip in clips], adapted=True)
     alarms = np.array([bool(words := normalise(each.text)) and words in phrases for each in heard])
     bar = ear.manifest.speech_bar
-    passes = np.array([lets_through(clip.samples, bar) for clip in clips])
+    passes = np.array(lets_through([clip.samples for clip in clips], bar))
     rate, gated = float(alarms.mean()), float((alarms & passes).mean())
     return Silence(
         n=count,
@@ -376,7 +376,7 @@ def _silence(ear: _Ear, count: int, phrases: frozenset[str], own: Sequence[np.nd
         let_through=float(passes.mean()),
         kinds=dict(Counter(clip.kind for clip, alarm in zip(clips, alarms, strict=True) if alarm)),
         own_clips=len(own),
-        own_refused=sum(not lets_through(clip, bar) for clip in own),
+        own_refused=lets_through(own, bar).count(False),
     )
 
 

@@ -10,8 +10,10 @@ personal: it lies below the least convincing of the recordings that the person t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Sequence
 from functools import cache
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -24,25 +26,34 @@ FRAME = 512  # samples that the detector judges at a time, 32 ms at 16 kHz
 HELD = 2  # frames in a row that must be as sure: a syllable of 0.1 s has them wherever its frames begin
 
 
-def voice_like(samples: np.ndarray) -> float:
-    """How sure the detector is, 0–1, that somebody speaks in ``samples`` (16 kHz mono): its surest ``HELD`` frames."""
-    frames = torch.from_numpy(np.pad(samples, (0, -len(samples) % FRAME))).split(FRAME)
+def voice_like(clips: Sequence[np.ndarray]) -> list[float]:
+    """How sure the detector is, 0–1, that somebody speaks in each 16 kHz mono clip: its surest ``HELD`` frames."""
+    if not clips:
+        return []
+    lengths = [max(HELD, math.ceil(len(clip) / FRAME)) for clip in clips]  # in frames
+    sound = torch.zeros(len(clips), max(lengths) * FRAME)
+    for row, clip in zip(sound, clips, strict=True):
+        row[: len(clip)] = torch.from_numpy(clip)
     detector = _detector()
     detector.reset_states()
-    with torch.inference_mode():
-        sure = np.array([detector(frame, SAMPLE_RATE).item() for frame in frames if len(frame)])
-    held = np.lib.stride_tricks.sliding_window_view(sure, HELD) if len(sure) >= HELD else sure[:, None]
-    return float(held.min(axis=1).max(initial=0.0))
+    with torch.inference_mode():  # all clips at once, frame by frame
+        sure = [detector(frame, SAMPLE_RATE).squeeze(1) for frame in sound.split(FRAME, dim=1)]
+    rows = torch.stack(sure, dim=1)
+    return [row[:frames].unfold(0, HELD, 1).amin(dim=1).max().item() for row, frames in zip(rows, lengths, strict=True)]
 
 
-def personal_bar(clips: Iterable[np.ndarray]) -> float:
+def personal_bar(clips: Sequence[np.ndarray]) -> float:
     """The bar for somebody who recorded ``clips``: half of the least sure of them, at most ``SPEECH_BAR``."""
-    return min([SPEECH_BAR, *(voice_like(clip) / 2 for clip in clips)])
+    return min([SPEECH_BAR, *(sure / 2 for sure in voice_like(clips))])
 
 
-def lets_through(samples: np.ndarray, bar: float) -> bool:
-    """Whether somebody may be speaking in ``samples`` (16 kHz mono). A ``bar`` of 0 asks only about the level."""
-    return has_speech(samples) and (bar == 0 or voice_like(samples) >= bar)
+def lets_through(clips: Sequence[np.ndarray], bar: float) -> list[bool]:
+    """Whether somebody may be speaking in each clip (16 kHz mono). A ``bar`` of 0 asks only about the level."""
+    passes = [has_speech(clip) for clip in clips]
+    if bar:
+        sure = iter(voice_like([*compress(clips, passes)]))
+        passes = [passed and next(sure) >= bar for passed in passes]
+    return passes
 
 
 @cache

@@ -99,16 +99,17 @@ def test_the_gate_lets_real_voices_through(shared_speech: Path, speaker: str, n:
 
 # ── And a voice? The whole gate, with a bar for each person ──────────────────
 def test_of_three_hundred_sounds_six_at_most_pass_for_a_voice() -> None:
-    passed = [s.kind for s in sounds(OTHER_SOUNDS, 6.0) if speech_gate.lets_through(s.samples, SPEECH_BAR)]
-    assert len(passed) <= 6, Counter(passed)
+    clips = sounds(OTHER_SOUNDS, 6.0, seed=5)  # the bar was chosen on those of seed 17
+    passes = speech_gate.lets_through([clip.samples for clip in clips], SPEECH_BAR)
+    assert sum(passes) <= 6, Counter(clip.kind for clip, passed in zip(clips, passes, strict=True) if passed)
 
 
 def test_nobody_is_shut_out_by_the_bar_that_their_recordings_set(converted_sample: Workspace) -> None:
     split = split_utterances(load_utterances(converted_sample), 17)
-    bar = speech_gate.personal_bar(audio.read_wav(each.wav) for each in split.train)
+    bar = speech_gate.personal_bar([audio.read_wav(each.wav) for each in split.train])
     assert 0 < bar < SPEECH_BAR  # Silero hardly takes espeak's voice for one
     own = [audio.read_wav(each.wav) for each in (*split.train, *split.known, *split.new)]
-    assert np.mean([speech_gate.lets_through(clip, bar) for clip in own]) >= 0.98
+    assert np.mean(speech_gate.lets_through(own, bar)) >= 0.98
 
 
 @pytest.mark.real
@@ -121,12 +122,16 @@ def test_the_bar_of_a_real_voice_holds_on_another_day(shared_speech: Path) -> No
     ]
     bar = speech_gate.personal_bar(train)
     assert bar == SPEECH_BAR
-    assert np.mean([speech_gate.lets_through(clip, bar) for clip in test]) >= 0.98
+    assert np.mean(speech_gate.lets_through(test, bar)) >= 0.98
 
 
 @pytest.mark.parametrize("length", [0, 1, 511, 512, 1025])
 def test_the_detector_takes_any_length(length: int) -> None:
-    assert 0 <= speech_gate.voice_like(np.zeros(length, np.float32)) < SPEECH_BAR
+    (alone,) = speech_gate.voice_like([np.zeros(length, np.float32)])
+    longer = np.random.default_rng(1).standard_normal(9000).astype(np.float32)
+    assert 0 <= alone < SPEECH_BAR
+    assert speech_gate.voice_like([longer, np.zeros(length, np.float32)])[1] == pytest.approx(alone, abs=1e-4)
+    assert speech_gate.voice_like([]) == []
 
 
 def test_the_detector_leaves_torch_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +140,7 @@ def test_the_detector_leaves_torch_its_threads(monkeypatch: pytest.MonkeyPatch) 
     speech_gate._detector.cache_clear()
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
-    speech_gate.voice_like(np.zeros(512, np.float32))
+    speech_gate.voice_like([np.zeros(512, np.float32)])
     found = torch.get_num_threads()
     torch.set_num_threads(threads)
     assert found == 2

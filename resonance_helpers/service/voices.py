@@ -51,7 +51,7 @@ class WhisperVoices:
             native_s = self._speech.native_window_s
             window_s = choose_window(min(longest_s, native_s), native_s)
         bar = self._registry.manifest(patient_id).speech_bar
-        spoken = [lets_through(clip, bar) for clip in samples]
+        spoken = lets_through(samples, bar)
         with adapter.using(self._speech, _peft_name(patient_id)):
             heard = iter(self._speech.recognise([*compress(samples, spoken)], window_s=window_s))
         return [next(heard) if is_spoken else "" for is_spoken in spoken]

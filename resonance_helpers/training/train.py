@@ -260,5 +260,5 @@ def _manifest(
         scores={"dev_cer": result.best_cer},
         versions=adapter.versions(),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
-        speech_bar=personal_bar(read_wav(u.wav) for u in split.train),
+        speech_bar=personal_bar([read_wav(u.wav) for u in split.train]),
     )
