@@ -114,6 +114,7 @@ class TrainingSettings:
     # How clips are prepared
     window_s: float = 0.0  # 0 = chosen from the longest recording, and each training batch from its own longest
     augment: tuple[str, ...] = ("speed", "room", "noise", "gain")  # of ``EFFECTS``, drawn anew at every step
+    native_every: int = 10  # batches; then two clips at the model's own 30 s, so that the adapter works there too
     seed: int = 17
     lora: LoraSettings = field(default_factory=LoraSettings)
 
@@ -132,6 +133,8 @@ class TrainingSettings:
         _known("augment", self.augment, EFFECTS)
         if not 0 < self.learning_rate < 1:
             raise ResonanceError("RZ-0001", name="learning_rate", value=self.learning_rate, allowed="0 < x < 1")
+        if self.native_every < 0:
+            raise ResonanceError("RZ-0001", name="native_every", value=self.native_every, allowed="≥ 0")
         if self.window_s and self.window_s not in WINDOW_LADDER_S:
             raise ResonanceError("RZ-0001", name="window_s", value=self.window_s, allowed=f"0, {WINDOW_LADDER_S}")
 

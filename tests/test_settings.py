@@ -19,6 +19,7 @@ from resonance_helpers.settings import LoraSettings, TrainingSettings
         (TrainingSettings, "batch_size", True, "≥ 1"),
         (TrainingSettings, "learning_rate", 1.0, "0 < x < 1"),
         (TrainingSettings, "window_s", 5.0, "6.0"),
+        (TrainingSettings, "native_every", -1, "≥ 0"),
         (TrainingSettings, "augment", ("speed", "echo"), "room"),
         (LoraSettings, "r", 0, "≥ 1"),
         (LoraSettings, "dropout", 1.0, "0 ≤ x < 1"),

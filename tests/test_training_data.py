@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,12 @@ from resonance_helpers import Workspace
 from resonance_helpers.audio import read_wav
 from resonance_helpers.augmentation import Augmentation
 from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE, TrainingSettings
-from resonance_helpers.training.data import SimilarLengths, augmented_table, collate, feature_table
+from resonance_helpers.training.data import Draws, SimilarLengths, augmented_table, collate, feature_table
 from resonance_helpers.utterances import Utterance, load_utterances
 from resonance_helpers.whisper import SpeechModel, load_speech_model
 
 WINDOW_S = 4.0
-AUGMENTATION = Augmentation(TrainingSettings().augment)
+DRAWS = Draws(Augmentation(TrainingSettings().augment), seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +70,14 @@ def test_the_dev_part_and_a_window_that_was_asked_for_stay_whole(
 ) -> None:
     tables = (
         feature_table(clips, speech, WINDOW_S, False, tmp_path),
-        augmented_table(clips, speech, WINDOW_S, False, AUGMENTATION, 1),
+        augmented_table(clips, speech, WINDOW_S, False, DRAWS),
     )
     for table in tables:
         assert collate([table[0]])["input_features"].shape == (1, 80, 100 * WINDOW_S)
 
 
 def test_augmented_clips_keep_all_their_sound(clips: tuple[Utterance, ...], speech: SpeechModel) -> None:
-    rows = augmented_table(clips, speech, WINDOW_S, True, AUGMENTATION, 1)[:]
+    rows = augmented_table(clips, speech, WINDOW_S, True, DRAWS)[:]
     frames = [int(n) for n in rows["frames"]]
     assert len(set(frames)) > 1
     for features, needed in zip(rows["input_features"], frames, strict=True):
@@ -86,12 +87,24 @@ def test_augmented_clips_keep_all_their_sound(clips: tuple[Utterance, ...], spee
 def test_a_draw_depends_on_the_seed_and_on_how_many_came_before(
     clips: tuple[Utterance, ...], speech: SpeechModel
 ) -> None:
-    table = augmented_table(clips, speech, WINDOW_S, True, AUGMENTATION, 1)
+    table = augmented_table(clips, speech, WINDOW_S, True, DRAWS)
     first, second = table[:2]["input_features"], table[:2]["input_features"]
     torch.manual_seed(99)  # whatever else draws numbers changes nothing
-    later = augmented_table(clips, speech, WINDOW_S, True, AUGMENTATION, 1, drawn=1)[:2]["input_features"]
+    later = augmented_table(clips, speech, WINDOW_S, True, replace(DRAWS, before=1))[:2]["input_features"]
     assert torch.equal(later, second) and not torch.equal(later, first)
-    assert not torch.equal(augmented_table(clips, speech, WINDOW_S, True, AUGMENTATION, 2)[:2]["input_features"], first)
+    assert not torch.equal(
+        augmented_table(clips, speech, WINDOW_S, True, replace(DRAWS, seed=2))[:2]["input_features"], first
+    )
+
+
+def test_now_and_then_two_clips_are_heard_at_the_native_window(
+    clips: tuple[Utterance, ...], speech: SpeechModel
+) -> None:
+    table = augmented_table(clips[:4], speech, 3.0, True, replace(DRAWS, native_every=2))
+    batches = [collate(table.__getitems__([0, 1, 2, 3])) for _ in range(4)]  # as a loader asks: a batch at a time
+    assert [len(batch["labels"]) for batch in batches] == [4, 2, 4, 2]
+    frames = [batch["input_features"].shape[2] for batch in batches]
+    assert frames[1] == frames[3] == 100 * speech.native_window_s and max(frames[0], frames[2]) <= 300
 
 
 # ── Which clips share a batch ────────────────────────────────────────────────

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,32 +29,43 @@ from ..whisper import SpeechModel
 from ..windows import frames_for
 
 LENGTH_JITTER = 0.1  # share of a clip's length
+NATIVE_CLIPS = 2  # of a batch at the native window: 30 s of a clip cost as much as five windows
 IGNORED = -100  # the label that torch's cross entropy leaves out
 
 disable_progress_bar()  # the lesson shows its own
 
 
+@dataclass(frozen=True)
+class Draws:
+    """What is drawn for a batch. It depends on ``seed`` and on the batch's number in the run and on nothing else: a run
+    can be repeated, and taken up in the middle."""
+
+    augmentation: Augmentation
+    seed: int
+    before: int = 0  # batches of the run that came before this table
+    native_every: int = 0  # every so many batches the model hears some clips at its native window; 0 is never
+
+
 def augmented_table(
-    utterances: Sequence[Utterance],
-    speech: SpeechModel,
-    window_s: float,
-    cut: bool,
-    augmentation: Augmentation,
-    seed: int,
-    drawn: int = 0,
+    utterances: Sequence[Utterance], speech: SpeechModel, window_s: float, cut: bool, draws: Draws
 ) -> Dataset:
-    """Features drawn anew at each use. Draws depend on ``seed`` and on how many batches were ``drawn`` before, on
-    nothing else: a run can be repeated, and taken up in the middle."""
+    """Features drawn anew at each use."""
+    number = draws.before
 
     def draw(batch: dict[str, list[Any]]) -> dict[str, Any]:
-        nonlocal drawn
-        rng = np.random.default_rng([seed, drawn])
-        drawn += 1
-        clips = [augmentation.apply(read_wav(Path(wav)), rng, window_s) for wav in batch["wav"]]
+        nonlocal number
+        rng = np.random.default_rng([draws.seed, number])
+        number += 1
+        wavs, texts, heard_s = batch["wav"], batch["text"], window_s
+        if draws.native_every and number % draws.native_every == 0:
+            wavs, texts, heard_s = wavs[:NATIVE_CLIPS], texts[:NATIVE_CLIPS], speech.native_window_s
+        clips = [draws.augmentation.apply(read_wav(Path(wav)), rng, window_s) for wav in wavs]
+        features = speech.features(clips, heard_s)
+        longest = features.shape[2] if heard_s > window_s else 0  # at the native window nothing is cut
         return {
-            "input_features": speech.features(clips, window_s),
-            "labels": [speech.label_ids(text) for text in batch["text"]],
-        } | ({"frames": [frames_for(len(clip)) for clip in clips]} if cut else {})
+            "input_features": features,
+            "labels": [speech.label_ids(text) for text in texts],
+        } | ({"frames": [max(longest, frames_for(len(clip))) for clip in clips]} if cut else {})
 
     return _rows(utterances).with_transform(draw)
 

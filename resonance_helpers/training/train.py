@@ -33,7 +33,7 @@ from ..utterances import Utterance, data_hash, load_utterances
 from ..whisper import SpeechModel, load_speech_model
 from ..windows import choose_window
 from ..workspace import Workspace, disk_full_is_said
-from .data import augmented_table, feature_table
+from .data import Draws, augmented_table, feature_table
 from .records import CHECKPOINTS, Event, RunLog, TrainingResult, best_point
 from .trainer import SpeechTrainer, Teller, build, is_out_of_memory
 
@@ -212,8 +212,14 @@ class _Run:
         drawn = steps_before * self.settings.accumulation
         cut = not self.settings.window_s  # a window that was asked for is kept
         if self.settings.augment:
-            effects = Augmentation(self.settings.augment)
-            return augmented_table(utterances, self.speech, self.window_s, cut, effects, self.settings.seed, drawn)
+            is_short = cut and self.window_s < self.speech.native_window_s
+            draws = Draws(
+                Augmentation(self.settings.augment),
+                self.settings.seed,
+                before=drawn,
+                native_every=self.settings.native_every if is_short else 0,
+            )
+            return augmented_table(utterances, self.speech, self.window_s, cut, draws)
         return feature_table(utterances, self.speech, self.window_s, cut, self.workspace.cache / "features")
 
 
