@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,6 +96,11 @@ def test_a_draw_depends_on_the_seed_and_on_how_many_came_before(
     assert not torch.equal(
         augmented_table(clips, speech, WINDOW_S, True, replace(DRAWS, seed=2))[:2]["input_features"], first
     )
+
+
+def test_the_model_is_no_part_of_what_datasets_hashes(clips: tuple[Utterance, ...], speech: SpeechModel) -> None:
+    table = augmented_table(clips, speech, WINDOW_S, True, DRAWS)
+    assert len(pickle.dumps(table.format["format_kwargs"]["transform"])) < 10_000  # hashing it would take seconds
 
 
 def test_now_and_then_two_clips_are_heard_at_the_native_window(

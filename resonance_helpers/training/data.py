@@ -50,24 +50,33 @@ def augmented_table(
     utterances: Sequence[Utterance], speech: SpeechModel, window_s: float, cut: bool, draws: Draws
 ) -> Dataset:
     """Features drawn anew at each use."""
-    number = draws.before
+    return _rows(utterances).with_transform(_AtEachUse(speech, window_s, cut, draws))
 
-    def draw(batch: dict[str, list[Any]]) -> dict[str, Any]:
-        nonlocal number
-        rng = np.random.default_rng([draws.seed, number])
-        number += 1
-        wavs, texts, heard_s = batch["wav"], batch["text"], window_s
-        if draws.native_every and number % draws.native_every == 0:
+
+class _AtEachUse:
+    """A batch of paths and texts → features that the next draw gives."""
+
+    def __init__(self, speech: SpeechModel, window_s: float, cut: bool, draws: Draws) -> None:
+        self.speech, self.window_s, self.cut, self.draws = speech, window_s, cut, draws
+        self.number = draws.before
+
+    def __getstate__(self) -> Draws:
+        return self.draws  # datasets hashes a transform by its pickle: with the model in it that takes seconds
+
+    def __call__(self, batch: dict[str, list[Any]]) -> dict[str, Any]:
+        draws, speech, heard_s = self.draws, self.speech, self.window_s
+        rng = np.random.default_rng([draws.seed, self.number])
+        self.number += 1
+        wavs, texts = batch["wav"], batch["text"]
+        if draws.native_every and self.number % draws.native_every == 0:
             wavs, texts, heard_s = wavs[:NATIVE_CLIPS], texts[:NATIVE_CLIPS], speech.native_window_s
-        clips = [draws.augmentation.apply(read_wav(Path(wav)), rng, window_s) for wav in wavs]
+        clips = [draws.augmentation.apply(read_wav(Path(wav)), rng, self.window_s) for wav in wavs]
         features = speech.features(clips, heard_s)
-        longest = features.shape[2] if heard_s > window_s else 0  # at the native window nothing is cut
+        whole = features.shape[2] if heard_s > self.window_s else 0  # at the native window nothing is cut
         return {
             "input_features": features,
             "labels": [speech.label_ids(text) for text in texts],
-        } | ({"frames": [max(longest, frames_for(len(clip))) for clip in clips]} if cut else {})
-
-    return _rows(utterances).with_transform(draw)
+        } | ({"frames": [max(whole, frames_for(len(clip))) for clip in clips]} if self.cut else {})
 
 
 def feature_table(
