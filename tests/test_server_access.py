@@ -185,7 +185,7 @@ def test_a_container_is_recognised(laptop: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_the_port_is_that_of_the_jupyter_server_that_started_us(laptop: Path) -> None:
     _jupyter(laptop, pid=os.getppid(), port=8888)
-    _jupyter(laptop, pid=1, port=9999)
+    _jupyter(laptop, pid=os.getpid(), port=9999)  # not 1: in a container that may be our parent
     (laptop / "jpserver-3.json").write_text("{half writ")
     assert server_access.where_am_i().jupyter_port == 8888
 
