@@ -13,6 +13,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 NAME = "openai/whisper-small"
+SMALL = ("config.json", "tokenizer.json", "preprocessor_config.json")
+UNWANTED = ("pytorch_model.bin", "flax_model.msgpack", "onnx/model.onnx", "model.fp32-00001-of-00002.safetensors")
 COMMIT = "a" * 40
 real_sleep = time.sleep  # the clients wait between their attempts; the tests do not
 

@@ -9,22 +9,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hubs import COMMIT, NAME, Hub, make_model
+from hubs import COMMIT, NAME, SMALL, UNWANTED, Hub, make_model
 from huggingface_hub import constants
 from modelscope_hub import _download as modelscope_download
 from safetensors.numpy import save_file
 
 from resonance_helpers import ResonanceError
 from resonance_helpers.base_models import Source, default_name, default_sources, resolve, sources, tensors_sha256
-from resonance_helpers.base_models.weights import SOURCE_FILE, choose_files, missing_files
+from resonance_helpers.base_models.weights import SOURCE_FILE, missing_files
 from resonance_helpers.messages import message
 from resonance_helpers.settings import DEFAULT_BASE_MODEL, PRACTICE_MODEL
 from resonance_helpers.workspace import Workspace
-
-SMALL = ("config.json", "tokenizer.json", "preprocessor_config.json")
-UNWANTED = ("pytorch_model.bin", "flax_model.msgpack", "onnx/model.onnx", "model.fp32-00001-of-00002.safetensors")
 
 
 @pytest.fixture(autouse=True)
@@ -357,58 +353,6 @@ def test_default_name(tmp_path: Path) -> None:
     assert default_name(own) == DEFAULT_BASE_MODEL
     assert default_name(sample) == PRACTICE_MODEL
     assert default_name(sample, "openai/whisper-base") == "openai/whisper-base"
-
-
-# ── The hash of the weights ──────────────────────────────────────────────────
-def test_hash_does_not_know_how_numbers_are_stored(tmp_path: Path) -> None:
-    single, half = make_model(tmp_path / "a"), make_model(tmp_path / "b", np.float16)
-    assert tensors_sha256(single) == tensors_sha256(half)
-    assert (single / "model.safetensors").read_bytes() != (half / "model.safetensors").read_bytes()
-
-
-def test_hash_ignores_the_output_layer_that_repeats_the_embedding(tmp_path: Path) -> None:
-    from safetensors.numpy import load_file
-
-    plain, tied = make_model(tmp_path / "a"), make_model(tmp_path / "b")
-    tensors = load_file(tied / "model.safetensors")
-    save_file({**tensors, "proj_out.weight": tensors["model.decoder.embed_tokens.weight"]}, tied / "model.safetensors")
-    assert tensors_sha256(plain) == tensors_sha256(tied)
-
-
-@pytest.mark.parametrize("change", ["value", "name", "shape"])
-def test_hash_sees_every_change(change: str, tmp_path: Path) -> None:
-    from safetensors.numpy import load_file
-
-    before, after = make_model(tmp_path / "a"), make_model(tmp_path / "b")
-    tensors = load_file(after / "model.safetensors")
-    key = "model.encoder.conv1.bias"
-    if change == "value":
-        tensors[key] = np.nextafter(tensors[key], np.float32(2))
-    elif change == "name":
-        tensors["model.encoder.conv2.bias"] = tensors.pop(key)
-    else:
-        tensors[key] = tensors[key].reshape(1, 3)
-    save_file(tensors, after / "model.safetensors")
-    assert tensors_sha256(before) != tensors_sha256(after)
-
-
-def test_weights_are_chosen_before_the_rest() -> None:
-    offered = [*SMALL, "model.safetensors", "model-00001-of-00002.safetensors", *UNWANTED, "README.md"]
-    chosen = choose_files(offered)
-    assert chosen[0] == "model.safetensors"
-    assert set(chosen) == {"model.safetensors", *SMALL}
-
-
-@pytest.mark.real
-def test_real_weights_hash_in_two_seconds() -> None:
-    folder = Path(__file__).parents[2] / "shared" / "models" / "whisper-base"
-    if not folder.is_dir():
-        pytest.skip("../shared/models/whisper-base is not here")
-    import torch  # noqa: F401  (its import is not what is measured)
-
-    start = time.perf_counter()
-    assert len(tensors_sha256(folder)) == 64
-    assert time.perf_counter() - start < 2
 
 
 def test_reasons_exist_in_both_languages() -> None:
