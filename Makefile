@@ -13,7 +13,7 @@ help:
 	@echo "make lab         JupyterLab at the first lesson"
 	@echo "make test        all tests; those on real weights where ../shared is there"
 	@echo "make test-quick  the tests that take seconds"
-	@echo "make bench-training  a training step beside the guide's, on DATA and BASE_MODEL"
+	@echo "make bench-training  training beside the guide's, by the step and by the clock, on DATA and BASE_MODEL"
 	@echo "make lint        style, types, import contracts, spelling, clean notebooks"
 	@echo "make format      put the style right"
 
@@ -36,6 +36,7 @@ DATA ?= ../shared/speech/impaired_speaker
 BASE_MODEL ?= ../shared/models/whisper-base
 bench-training: setup
 	$(BIN)/python benchmarks/bench_training.py --data $(DATA) --base-model $(BASE_MODEL)
+	$(BIN)/python benchmarks/time_to_cer.py --data $(DATA) --base-model $(BASE_MODEL)
 
 lint: setup
 	$(BIN)/ruff check .

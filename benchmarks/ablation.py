@@ -34,17 +34,20 @@ from resonance_helpers.whisper import load_speech_model
 from resonance_helpers.workspace import Workspace, write_json
 
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
-BASE = TrainingSettings(steps=100)  # 150 with the finishing part
-WAVEFORM = ("speed", "room", "noise", "gain")
+BASE = TrainingSettings(steps=60)  # 90 with the finishing part
+GUIDE = replace(BASE, lora=LoraSettings(target_modules=("q_proj", "v_proj")))
+ALL = replace(BASE, lora=LoraSettings(target_modules=ALL_LINEAR))
 CONFIGURATIONS: dict[str, TrainingSettings] = {
-    "both, q v": BASE,
-    "encoder, q v": replace(BASE, lora=LoraSettings(parts=("encoder",))),
-    "decoder, q v": replace(BASE, lora=LoraSettings(parts=("decoder",))),
-    "both, all linear": replace(BASE, lora=LoraSettings(target_modules=ALL_LINEAR)),
-    "encoder, all linear": replace(BASE, lora=LoraSettings(parts=("encoder",), target_modules=ALL_LINEAR)),
-    "no augmentation": replace(BASE, augment=()),
-    "and spectrum": replace(BASE, augment=(*WAVEFORM, "spectrum")),
-    "and pitch": replace(BASE, augment=(*WAVEFORM, "pitch")),
+    "both, q v": GUIDE,
+    "encoder, q v": replace(GUIDE, lora=replace(GUIDE.lora, parts=("encoder",))),
+    "decoder, q v": replace(GUIDE, lora=replace(GUIDE.lora, parts=("decoder",))),
+    "both, all linear": ALL,
+    "encoder, all linear": replace(ALL, lora=replace(ALL.lora, parts=("encoder",))),
+    "both, all linear, r 8": replace(ALL, lora=replace(ALL.lora, r=8, alpha=16)),
+    "both, all linear, α/r 1": replace(ALL, lora=replace(ALL.lora, alpha=16)),
+    "both, all linear, rate 5e-4": replace(ALL, learning_rate=5e-4),
+    "both, all linear, no augmentation": replace(ALL, augment=()),
+    "both, all linear, and spectrum": replace(ALL, augment=(*BASE.augment, "spectrum")),
 }
 PARTS = ("chosen_on", "reported_on")
 
@@ -131,7 +134,7 @@ def _mean(runs: Sequence[dict[str, Any]], part: str, measure: str) -> str:
 
 
 def _key(name: str) -> str:
-    return name.replace(", ", "-").replace(" ", "-")
+    return name.translate(str.maketrans(" /", "--", ","))
 
 
 def main() -> None:

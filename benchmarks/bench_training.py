@@ -2,9 +2,10 @@
 
     python benchmarks/bench_training.py --data DATA_DIR --base-model FOLDER --steps 20
 
-The same recordings, batch, LoRA and threads on both sides; each side is a process of its own, so that its peak memory
-is its own too. The guide's side is timed without loading its batches (its features are ready in memory), ours with
-everything that a step needs. Prints JSON; the median of the steps, with the first and third quartile.
+The same recordings, batch and threads on both sides, and the guide's LoRA for all but our default. Each side is a
+process of its own, so that its peak memory is its own too. The guide's side is timed without loading its batches (its
+features are ready in memory), ours with everything that a step needs. Prints JSON; the median of the steps, with the
+first and third quartile.
 """
 
 from __future__ import annotations
@@ -20,31 +21,41 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
 from resonance_helpers import conversion, open_workspace, training
-from resonance_helpers.settings import PRESETS
+from resonance_helpers.device import Precision, choose_device
+from resonance_helpers.settings import PRESETS, LoraSettings
 from resonance_helpers.splits import split_utterances
 from resonance_helpers.utterances import load_utterances
 from resonance_helpers.workspace import Workspace, write_json
 
 HERE = Path(__file__).resolve().parent
 PATIENT = "bench"
-SIDES: dict[str, dict[str, Any]] = {
-    "window_only": {"augment": (), "window_s": 0.0},
-    "default": {},
+GUIDE_LORA = LoraSettings(target_modules=("q_proj", "v_proj"))
+WINDOW_ONLY: dict[str, Any] = {"augment": (), "lora": GUIDE_LORA}  # and nothing else differs from the guide's step
+SIDES: dict[str, tuple[Precision | None, dict[str, Any]]] = {  # None: what the package chooses for this machine
+    "window_only_fp32": ("fp32", WINDOW_ONLY),
+    "window_only": (None, WINDOW_ONLY),
+    "default": (None, {}),
 }
 
 
 def ours(folder: Path, base_model: str, steps: int, side: str) -> dict[str, Any]:
     """Train ``steps`` steps of 8 with the package; seconds of a step from the run's own record."""
     workspace = open_workspace(folder / "data", folder / side, PATIENT)
-    settings = replace(PRESETS["default"], steps=steps, eval_every=steps, **SIDES[side])
-    result = training.train(workspace, settings, base_model)
+    precision, changes = SIDES[side]
+    settings = replace(PRESETS["default"], steps=steps, eval_every=steps, **changes)
+    chosen = choose_device()
+    with patch(
+        "resonance_helpers.whisper.choose_device", lambda: replace(chosen, precision=precision or chosen.precision)
+    ):
+        result = training.train(workspace, settings, base_model)
     points = [p for p in result.history if p.loss is not None and p.step <= steps]
     seconds = [(b.seconds - a.seconds) / (b.step - a.step) for a, b in pairwise(points)]
-    return {"step_seconds": seconds, "peak_mb": peak_mb()}
+    return {"step_seconds": seconds, "peak_mb": peak_mb(), "precision": result.precision}
 
 
 def peak_mb() -> float:
@@ -70,7 +81,7 @@ def run(command: list[str]) -> dict[str, Any]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def summary(measured: dict[str, Any], skip: int) -> dict[str, float]:
+def summary(measured: dict[str, Any], skip: int) -> dict[str, Any]:
     """Median and quartiles of the seconds of a step, the first ``skip`` values left out as warm-up."""
     low, middle, high = np.quantile(measured["step_seconds"][skip:], [0.25, 0.5, 0.75])
     return {
@@ -78,6 +89,7 @@ def summary(measured: dict[str, Any], skip: int) -> dict[str, float]:
         "q1": round(low, 3),
         "q3": round(high, 3),
         "peak_mb": round(measured["peak_mb"]),
+        "precision": measured["precision"],
     }
 
 

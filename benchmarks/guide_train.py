@@ -28,6 +28,7 @@ from transformers import (
     Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
     TrainerCallback,
+    TrainerControl,
     WhisperForConditionalGeneration,
     WhisperProcessor,
     set_seed,
@@ -58,21 +59,25 @@ def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
 
 
 class StepTimes(TrainerCallback):
-    """Seconds of every optimiser step."""
+    """Seconds of every optimiser step; ends the training when they come to ``limit``."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: float) -> None:
         self.seconds: list[float] = []
+        self.limit = limit
         self._began = 0.0
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         self._began = time.perf_counter()
 
-    def on_step_end(self, *_: Any, **__: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:
         self.seconds.append(time.perf_counter() - self._began)
+        control.should_training_stop = control.should_training_stop or sum(self.seconds) >= self.limit
 
 
-def train(clips: list[tuple[Path, str]], base_model: str, output: Path, steps: int, batch: int, seed: int) -> StepTimes:
-    """Train as the guide does; return what every step took."""
+def train(
+    clips: list[tuple[Path, str]], base_model: str, output: Path, steps: int, batch: int, seed: int, limit: float
+) -> StepTimes:
+    """Train as the guide does, for ``limit`` seconds at most; return what every step took."""
     set_seed(seed)
     model, processor = load(base_model)
     args = Seq2SeqTrainingArguments(
@@ -85,14 +90,14 @@ def train(clips: list[tuple[Path, str]], base_model: str, output: Path, steps: i
         save_steps=100,
         logging_steps=25,
         predict_with_generate=True,
-        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+        bf16=uses_bf16(),
         remove_unused_columns=False,
         label_names=["labels"],
         report_to="none",
         disable_tqdm=True,
         seed=seed,
     )
-    times = StepTimes()
+    times = StepTimes(limit)
     trainer = Seq2SeqTrainer(
         model=model,
         args=args,
@@ -105,6 +110,11 @@ def train(clips: list[tuple[Path, str]], base_model: str, output: Path, steps: i
     model.save_pretrained(output)
     processor.save_pretrained(output)
     return times
+
+
+def uses_bf16() -> bool:
+    """On a GPU that has it, as the guide's first FAQ says; nowhere else."""
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
 
 
 def read_clips(data: Path) -> list[tuple[Path, str]]:
@@ -122,11 +132,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=17)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so many seconds of steps")
     options = parser.parse_args()
     clips = read_clips(options.data)
-    times = train(clips, options.base_model, options.output, options.steps, options.batch, options.seed)
+    times = train(
+        clips, options.base_model, options.output, options.steps, options.batch, options.seed, options.seconds
+    )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # Linux counts in KiB
-    print(json.dumps({"step_seconds": times.seconds, "peak_mb": peak}))
+    precision = "bf16" if uses_bf16() else "fp32"
+    print(json.dumps({"step_seconds": times.seconds, "peak_mb": peak, "precision": precision}))
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from .messages import message
 
 Kind = Literal["cuda", "cpu"]
 Precision = Literal["bf16", "fp16", "fp32"]
+BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})  # as Linux names them; oneDNN, which torch computes with, uses both
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,14 @@ def gpu_precision(capability: tuple[int, int]) -> tuple[Precision, str]:
     return "fp16", message("device.fp16", capability=f"{capability[0]}.{capability[1]}")
 
 
-def cpu_precision() -> tuple[Precision, str]:
-    """fp32, and why not the smaller formats."""
+def cpu_precision(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[Precision, str]:
+    """bf16 on a CPU that multiplies in it, else fp32; with the reason. Linux says which it is, other systems do not.
+
+    Without those instructions torch computes bf16 in a roundabout way that is slower than fp32.
+    """
+    known = cpuinfo.read_text(encoding="utf-8", errors="replace").split() if cpuinfo.exists() else []
+    if not BF16_FLAGS.isdisjoint(known):
+        return "bf16", message("device.cpu_bf16")
     return "fp32", message("device.fp32")
 
 

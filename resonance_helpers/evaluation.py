@@ -260,7 +260,8 @@ def _parts(workspace: Workspace, manifest: adapter.Manifest) -> _Parts:
         raise ResonanceError("RZ-0702", path=path)
     used = json.loads(path.read_text(encoding="utf-8"))
     trained, kept_out = set(used["train"]), {*used["known"], *used["new"]}
-    utterances = load_utterances(workspace)
+    left_out = used.get("left_out", ())  # longer than the model hears
+    utterances = [u for u in load_utterances(workspace) if u.audio not in left_out]
     learned = [u.text for u in utterances if u.audio in trained]
     sounding = {toneless(text) for text in learned}
     test = [u for u in utterances if u.audio not in trained and (u.split == "test" or u.audio in kept_out)]

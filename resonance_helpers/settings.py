@@ -113,6 +113,7 @@ class TrainingSettings:
     dev_max_clips: int = 24  # decoding more than this at every evaluation would cost more than the training
     # How clips are prepared
     window_s: float = 0.0  # 0 = chosen from the longest recording, and each training batch from its own longest
+    leave_out_long: bool = False  # go on without recordings longer than the model hears, instead of naming them
     augment: tuple[str, ...] = ("speed", "room", "noise", "gain")  # of ``EFFECTS``, drawn anew at every step
     native_every: int = 10  # batches; then two clips at the model's own 30 s, so that the adapter works there too
     seed: int = 17

@@ -66,14 +66,15 @@ class SpeechModel:
             list(samples), sampling_rate=SAMPLE_RATE, max_length=round(window_s * SAMPLE_RATE), return_tensors="pt"
         ).input_features
 
-    def label_ids(self, text: str) -> list[int]:
+    def label_ids(self, text: str, bare: bool = False) -> list[int]:
         """What the decoder learns to say after its start token: language, task, no timestamps, ``text``, end.
 
-        The tokenizer writes the start token too; the model puts its own in front of the labels, and there must be one.
+        ``bare`` leaves the task out, as ``generate`` of transformers does when it is told no language. The tokenizer
+        writes the start token too; the model puts its own in front of the labels, and there must be one.
         """
-        start, *predicted = self.processor.tokenizer(text).input_ids
+        start, language, task, *rest = self.processor.tokenizer(text).input_ids
         assert start == self.whisper.config.decoder_start_token_id
-        return predicted
+        return [language, *rest] if bare else [language, task, *rest]
 
     def recognise(
         self,

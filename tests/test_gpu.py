@@ -6,11 +6,12 @@ import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from resonance_helpers import gpu
-from resonance_helpers.device import choose_device, gpu_precision
+from resonance_helpers.device import choose_device, cpu_precision, gpu_precision
 from resonance_helpers.gpu import Gpu, Machine, Torch
 from resonance_helpers.gpu.machine import parse_nvidia_smi
 from resonance_helpers.gpu.memory import SIZES, parameters
@@ -85,7 +86,7 @@ def test_old_cuda_is_said_but_not_refused_while_torch_works(lang: str) -> None:
 
 def test_no_gpu_rehearse_now_rent_later(lang: str) -> None:
     verdict = gpu.judge(NO_GPU)
-    assert (verdict.level, verdict.ok, verdict.precision) == ("none", False, "fp32")
+    assert (verdict.level, verdict.ok, verdict.precision) == ("none", False, cpu_precision()[0])
     assert "RZ-0101" in verdict.reasons[0] and "AutoDL" in verdict.reasons[0]
     assert ("先" in verdict.reasons[0] and "租" in verdict.reasons[0]) or "rent" in verdict.reasons[0]
     assert verdict.model in verdict.reasons[1]
@@ -218,6 +219,18 @@ def test_lesson_one_needs_nothing_installed() -> None:
 )
 def test_precision_of_a_gpu(capability: tuple[int, int], precision: str, lang: str) -> None:
     chosen, reason = gpu_precision(capability)
+    assert chosen == precision
+    assert "bf16" in reason
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [("fma avx2 avx512f", "fp32"), ("avx512f avx512_bf16 gfni", "bf16"), ("amx_bf16 amx_tile", "bf16"), (None, "fp32")],
+)
+def test_precision_of_a_cpu(flags: str | None, precision: str, tmp_path: Path, lang: str) -> None:
+    if flags is not None:
+        (tmp_path / "cpuinfo").write_text(f"model name\t: EPYC\nflags\t\t: fpu {flags}\nbugs\t\t: sysret\n")
+    chosen, reason = cpu_precision(tmp_path / "cpuinfo")
     assert chosen == precision
     assert "bf16" in reason
 

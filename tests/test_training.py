@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from resonance_helpers import Workspace, adapter, open_workspace, training
+from resonance_helpers import Workspace, adapter, evaluation, open_workspace, training
 from resonance_helpers.audio import load, read_wav, write_wav
 from resonance_helpers.base_models import resolve
 from resonance_helpers.consent import Consent, write_consent
@@ -243,7 +243,14 @@ def test_a_recording_longer_than_the_model_hears(own_sample: Workspace) -> None:
     index["conversions"][0]["seconds"] = 9.0
     own_sample.conversion_index.write_text(json.dumps(index), encoding="utf-8")
     said = refused(own_sample, "RZ-0604")
-    assert "9.0 s" in said and index["conversions"][0]["source"] in said and said.count(" s)") == 1
+    name = index["conversions"][0]["source"]
+    assert "9.0 s" in said and name in said and said.count(" s)") == 1
+
+    result = training.train(own_sample, replace(SHORT, leave_out_long=True), base_model=PRACTICE_MODEL)
+    used = read_split(result.run_dir)
+    assert result.left_out == 1 and used.pop("left_out") == [name]
+    assert not any(name in part for part in used.values())
+    assert name not in {clip.audio for clip in evaluation.test_clips(own_sample)}
 
 
 def test_a_full_disk_leaves_the_previous_adapter(own_sample: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,6 +113,15 @@ def test_now_and_then_two_clips_are_heard_at_the_native_window(
     assert frames[1] == frames[3] == 100 * speech.native_window_s and max(frames[0], frames[2]) <= 300
 
 
+def test_some_clips_are_learned_behind_the_bare_prompt(clips: tuple[Utterance, ...], speech: SpeechModel) -> None:
+    table = augmented_table(clips, speech, WINDOW_S, True, DRAWS)
+    texts = [clip.text for clip in clips]
+    labels = [ids for _ in range(20) for ids in zip(texts, table[:]["labels"], strict=True)]
+    bare = sum(ids == speech.label_ids(text, bare=True) for text, ids in labels)
+    assert bare + sum(ids == speech.label_ids(text) for text, ids in labels) == len(labels)
+    assert 0.15 < bare / len(labels) < 0.35
+
+
 # ── Which clips share a batch ────────────────────────────────────────────────
 @given(seconds=st.lists(st.floats(0.5, 30), min_size=1, max_size=60), batch=st.integers(1, 9), epoch=st.integers(0, 9))
 def test_each_pass_has_every_clip_once_and_can_be_repeated(seconds: list[float], batch: int, epoch: int) -> None:

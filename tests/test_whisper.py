@@ -77,6 +77,22 @@ def test_labels_have_one_start_token_and_padding_that_is_ignored(practice: Speec
     assert seen[0, : len(practice.prompt)].tolist() == practice.prompt, "training and decoding start alike"
 
 
+def test_the_bare_prompt_is_what_generate_starts_from_when_it_is_told_nothing(practice: SpeechModel) -> None:
+    """The guide's step seven: without a language, today's ``generate`` finds one and leaves the task out."""
+    prompts = []
+    hook = practice.whisper.model.decoder.register_forward_pre_hook(
+        lambda _, args, kwargs: prompts.append(kwargs["input_ids"][0].tolist()), with_kwargs=True
+    )
+    try:
+        practice.whisper.generate(practice.features([np.zeros(SAMPLE_RATE, np.float32)], 4.0), max_new_tokens=2)
+    finally:
+        hook.remove()
+    start, (language, silent, *_), (_, *prompt) = practice.prompt[0], practice.label_ids("疼", bare=True), prompts[1]
+    assert prompts[0] == [start], "the language is looked for first"
+    assert prompt[1:] == [silent] == practice.prompt[3:] and language == practice.prompt[1]
+    assert practice.label_ids("疼")[3:] == practice.label_ids("疼", bare=True)[2:]
+
+
 @pytest.mark.parametrize("lang", ["zh", "en"])
 def test_a_clip_longer_than_the_window_is_refused(
     practice: SpeechModel, monkeypatch: pytest.MonkeyPatch, lang: str

@@ -29,6 +29,7 @@ from ..whisper import SpeechModel
 from ..windows import frames_for
 
 LENGTH_JITTER = 0.1  # share of a clip's length
+BARE_SHARE = 0.25  # of the clips; an adapter that never saw the bare prompt repeats itself without end behind it
 NATIVE_CLIPS = 2  # of a batch at the native window: 30 s of a clip cost as much as five windows
 IGNORED = -100  # the label that torch's cross entropy leaves out
 
@@ -72,10 +73,11 @@ class _AtEachUse:
             wavs, texts, heard_s = wavs[:NATIVE_CLIPS], texts[:NATIVE_CLIPS], speech.native_window_s
         clips = [draws.augmentation.apply(read_wav(Path(wav)), rng, self.window_s) for wav in wavs]
         features = speech.features(clips, heard_s)
+        is_bare = rng.random(len(texts)) < BARE_SHARE
         whole = features.shape[2] if heard_s > self.window_s else 0  # at the native window nothing is cut
         return {
             "input_features": features,
-            "labels": [speech.label_ids(text) for text in texts],
+            "labels": [speech.label_ids(text, bare) for text, bare in zip(texts, is_bare, strict=True)],
         } | ({"frames": [max(whole, frames_for(len(clip))) for clip in clips]} if self.cut else {})
 
 

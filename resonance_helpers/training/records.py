@@ -21,6 +21,7 @@ from typing import Any
 
 from ..messages import ResonanceError
 from ..splits import DevSplit, Split
+from ..utterances import Utterance
 from ..workspace import Workspace, require, write_json, write_text
 
 FACTS, SPLIT, HISTORY, GUESSES = "run.json", "split.json", "history.jsonl", "guesses.jsonl"
@@ -92,6 +93,7 @@ class TrainingResult:
     total_parameters: int
     wall_seconds: float
     accumulation: int = 1  # batches added up to a step
+    left_out: int = 0  # recordings longer than the model hears
     resumed_from: int = 0  # the step at which a killed run was taken up again
     history: tuple[Point, ...] = ()
     guesses: tuple[Guess, ...] = ()
@@ -154,9 +156,9 @@ class RunLog:
         self.chosen = phase
         write_json(self.folder / CHOSEN, phase)
 
-    def used(self, split: Split, dev: DevSplit) -> None:
+    def used(self, split: Split, dev: DevSplit, left_out: Sequence[Utterance]) -> None:
         """Which recording is used for what, by the names that labels.json gives them."""
-        parts = {"train": split.train, "dev": dev.dev, "known": split.known, "new": split.new}
+        parts = {"train": split.train, "dev": dev.dev, "known": split.known, "new": split.new, "left_out": left_out}
         write_json(self.folder / SPLIT, {name: [u.audio for u in part] for name, part in parts.items()})
 
     def add(self, point: Point, guesses: tuple[Guess, ...] = ()) -> None:
@@ -202,7 +204,10 @@ def read_run(run_dir: Path) -> TrainingResult:
 
 
 def read_split(run_dir: Path) -> dict[str, list[str]]:
-    """part (train, dev, known, new) → the recordings in it, as labels.json names them. RZ-0620 when unreadable."""
+    """part (train, dev, known, new, left_out) → the recordings in it, as labels.json names them.
+
+    RZ-0620 when the file cannot be read.
+    """
     try:
         return json.loads((run_dir / SPLIT).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -37,6 +37,7 @@ from .data import Draws, augmented_table, feature_table
 from .records import CHECKPOINTS, Event, RunLog, TrainingResult, best_point
 from .trainer import SpeechTrainer, Teller, build, is_out_of_memory
 
+FINISHING_RATE = 0.5  # of the learning rate, to begin with; the whole rate shakes what was learned (loss 0.02 to 0.18)
 FINISHING_WEIGHT = 2  # how often a held-out recording comes while another one comes once, to catch up
 GOES_ON = ("training.stopped.done", "training.stopped.early")  # reasons after which a run finishes on everything
 Phase = dict[str, Any]  # what a phase adds to the facts of the run
@@ -63,23 +64,26 @@ def train(
     adapter.refuse_other_patient(workspace)
     require_consent(workspace, "training")
     utterances = load_utterances(workspace)
-    split = split_utterances(utterances, settings.seed)
-    dev = hold_out_dev(split.train, settings.dev_fraction, settings.dev_max_clips, settings.seed)
     speech = load_speech_model(resolve(default_name(workspace, base_model), workspace.cache / "base_models"), language)
-    window_s = _window(utterances, settings, speech.native_window_s)
+    fitting, too_long = _by_length(utterances, settings, speech.native_window_s)
+    split = split_utterances(fitting, settings.seed)
+    dev = hold_out_dev(split.train, settings.dev_fraction, settings.dev_max_clips, settings.seed)
+    window_s = _window(fitting, settings, speech.native_window_s)
 
     began = time.monotonic()
     set_seed(settings.seed)
     weights = adapter.add_fresh(speech, settings.lora).get_nb_trainable_parameters()
     log = RunLog(workspace, _plan(speech, settings, split, window_s))
-    log.used(split, dev)
+    log.used(split, dev, too_long)
     spent = log.history[-1].seconds if log.history else 0.0  # before the run was killed
     run = _Run(workspace, settings, speech, window_s, dev, log, on_event, should_stop)
     with disk_full_is_said(log.folder):
         phases = run.choose_steps()
         if phases["stopped"] in GOES_ON:
             phases = phases | run.finish_on_everything()
-        result = run.result(settings, split, weights, phases, round(spent + time.monotonic() - began, 1))
+        spent += time.monotonic() - began
+        facts = phases | {"left_out": len(too_long), "wall_seconds": round(spent, 1)}
+        result = run.result(settings, split, weights, facts)
         adapter.save(speech, workspace.adapter, _manifest(workspace, speech, settings, split, result))
         return log.finish(result)
 
@@ -141,7 +145,8 @@ class _Run:
         teller = Teller(self.log, chosen + steps, self.on_event, self.should_stop, done_steps=chosen)
 
         def make() -> SpeechTrainer:
-            finishing = replace(self.settings, steps=steps, warmup_steps=1)
+            rate = FINISHING_RATE * self.settings.learning_rate
+            finishing = replace(self.settings, steps=steps, warmup_steps=1, learning_rate=rate)
             seconds = [u.seconds for u in table]
             rows = self._table(table, chosen)
             return build(self.speech, finishing, self.log.folder / CHECKPOINTS, rows, seconds, teller)
@@ -181,9 +186,10 @@ class _Run:
             self.log.rewind()
 
     def result(
-        self, preset: TrainingSettings, split: Split, weights: tuple[int, int], phases: Phase, seconds: float
+        self, preset: TrainingSettings, split: Split, weights: tuple[int, int], facts: dict[str, Any]
     ) -> TrainingResult:
-        """What the run came to: ``weights`` are those that were trained and all of the model's."""
+        """What the run came to: ``weights`` are those that were trained and all of the model's, ``facts`` what the
+        phases and the clock say."""
         device = self.speech.device
         return TrainingResult(
             run_dir=self.log.folder,
@@ -203,9 +209,8 @@ class _Run:
             accumulation=self.settings.accumulation,
             trainable=weights[0],
             total_parameters=weights[1],
-            wall_seconds=seconds,
             resumed_from=self.log.resumed_from,
-            **phases,
+            **facts,
         )
 
     def _table(self, utterances: tuple[Utterance, ...], steps_before: int) -> Any:
@@ -223,11 +228,21 @@ class _Run:
         return feature_table(utterances, self.speech, self.window_s, cut, self.workspace.cache / "features")
 
 
+def _by_length(
+    utterances: Sequence[Utterance], settings: TrainingSettings, native_s: float
+) -> tuple[tuple[Utterance, ...], tuple[Utterance, ...]]:
+    """Recordings that the model can hear at once, and longer ones. RZ-0604 names those, unless asked to go on without
+    them."""
+    fitting = tuple(u for u in utterances if u.seconds <= native_s)
+    too_long = tuple(u for u in utterances if u.seconds > native_s)
+    if too_long and not settings.leave_out_long:
+        names = ", ".join(f"{u.audio} ({u.seconds:.1f} s)" for u in too_long)
+        raise ResonanceError("RZ-0604", window=f"{native_s:g}", names=names)
+    return fitting, too_long
+
+
 def _window(utterances: Sequence[Utterance], settings: TrainingSettings, native_s: float) -> float:
-    """The window in seconds for these recordings. RZ-0604 names those that the model cannot hear at once."""
-    too_long = [f"{u.audio} ({u.seconds:.1f} s)" for u in utterances if u.seconds > native_s]
-    if too_long:
-        raise ResonanceError("RZ-0604", window=f"{native_s:g}", names=", ".join(too_long))
+    """The window in seconds that holds all of these recordings."""
     return min(settings.window_s or choose_window(max(u.seconds for u in utterances), native_s), native_s)
 
 

@@ -58,7 +58,8 @@ def show_training_facts(result: TrainingResult) -> None:
             recordings=result.recordings,
             phrases=result.phrases,
             seconds=f"{result.audio_seconds:.0f}",
-        ),
+        )
+        + (message("lesson06.left_out", n=result.left_out) if result.left_out else ""),
         "held_out": message(f"lesson06.held_out.{result.dev_by}", steps=result.finishing_steps),
         "window": message("lesson06.window", seconds=f"{result.window_s:g}"),
         "batch": message("lesson06.batch", size=result.batch_size),
