@@ -1,4 +1,4 @@
-"""The command line: ``resonance run``, ``learning-curve``, ``cross-validate``, ``serve``, ``version``.
+"""The command line: ``resonance run``, ``learning-curve``, ``cross-validate``, ``serve``, ``keys``, ``version``.
 
 Nothing heavy is imported before a command needs it, so that ``--help`` answers at once.
 """
@@ -21,6 +21,7 @@ from .settings import SAMPLE_PATIENT, ServiceSettings, TrainingSettings
 from .workspace import open_workspace
 
 if TYPE_CHECKING:
+    from .service.keys import StoredKey
     from .workflows.lessons import OnLesson
     from .workflows.retraining import OnProgress
 
@@ -31,6 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+keys = typer.Typer(help=message("cli.keys.help"), no_args_is_help=True)
+app.add_typer(keys, name="keys")
 LAST_LESSON = 10
 
 
@@ -119,6 +122,64 @@ def serve(
         from . import service
 
         service.serve(adapters, base_model, host, port)
+
+
+@keys.command(name="make", help=message("cli.keys.make.help"))
+def make_key(
+    adapters: Annotated[Path, typer.Argument(help=message("cli.serve.adapters"))],
+    patient: Annotated[list[str] | None, typer.Option(help=message("cli.keys.patient"))] = None,
+    everybody: Annotated[bool, typer.Option("--everybody", help=message("cli.keys.everybody"))] = False,
+    address: Annotated[bool, typer.Option("--address", help=message("cli.keys.address"))] = False,
+    admin: Annotated[bool, typer.Option("--admin", help=message("cli.keys.admin"))] = False,
+    note: Annotated[str, typer.Option(help=message("cli.keys.note"))] = "",
+) -> None:
+    with _said_plainly():
+        from .service import keys as service_keys
+
+        if bool(patient) == everybody:
+            raise ResonanceError("RZ-0931")
+        place: service_keys.Place = "address" if address else "header"
+        stored, key = service_keys.make_key(_keys_file(adapters), patient, place, admin, note)
+        typer.echo(message("cli.keys.made", id=stored.id, whom=_whom(stored)))
+        typer.echo(message(f"cli.keys.use.{place}", key=key))
+
+
+@keys.command(name="list", help=message("cli.keys.list.help"))
+def list_keys(adapters: Annotated[Path, typer.Argument(help=message("cli.serve.adapters"))]) -> None:
+    with _said_plainly():
+        from .service import keys as service_keys
+
+        known = service_keys.read_keys(_keys_file(adapters))
+        for key in known:
+            typer.echo(
+                f"{key.id}  {key.made}  {message(f'cli.keys.place.{key.place}')}  {_whom(key)}  {key.note}".rstrip()
+            )
+        if not known:
+            typer.echo(message("cli.keys.none"))
+
+
+@keys.command(name="revoke", help=message("cli.keys.revoke.help"))
+def revoke_key(
+    adapters: Annotated[Path, typer.Argument(help=message("cli.serve.adapters"))],
+    key_id: Annotated[str, typer.Argument(help=message("cli.keys.id"))],
+) -> None:
+    with _said_plainly():
+        from .service import keys as service_keys
+
+        revoked = service_keys.revoke_key(_keys_file(adapters), key_id)
+        typer.echo(message("cli.keys.revoked", id=revoked.id, whom=_whom(revoked)))
+
+
+def _keys_file(adapters: Path) -> Path:
+    from .service.keys import KEYS_FILE
+    from .service.server import adapters_folder
+
+    return adapters_folder(adapters) / KEYS_FILE
+
+
+def _whom(key: StoredKey) -> str:
+    whom = message("cli.keys.whom.everybody") if key.patients is None else ", ".join(key.patients)
+    return message("cli.keys.whom.admin", whom=whom) if key.admin else whom
 
 
 @app.command(help=message("cli.version.help"))

@@ -19,6 +19,7 @@ from resonance_helpers import ResonanceError
 from resonance_helpers.client import ResonanceClient, Transcript, app_address, qr_svg
 from resonance_helpers.messages import LANGUAGES, message
 from resonance_helpers.service.app import create_app
+from resonance_helpers.service.keys import Keyring
 from resonance_helpers.service.registry import AdapterRegistry
 from resonance_helpers.settings import PRACTICE_MODEL, ServiceSettings
 
@@ -29,7 +30,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.mktemp("patients")
     for patient in SHOWN:
         make_adapter(root / patient / "adapter", patient)
-    app = create_app(Voices(), AdapterRegistry(root), TOKEN, ServiceSettings(max_body_bytes=100_000))
+    app = create_app(Voices(), AdapterRegistry(root), Keyring(TOKEN), ServiceSettings(max_body_bytes=100_000))
     with running(app) as address:
         yield address
 

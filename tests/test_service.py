@@ -21,6 +21,7 @@ from resonance_helpers.messages import LANGUAGES, message
 from resonance_helpers.service import engine as engine_module
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.engine import Engine
+from resonance_helpers.service.keys import Keyring
 from resonance_helpers.service.problems import STATUS, language_of
 from resonance_helpers.service.registry import AdapterRegistry
 from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE, ServiceSettings
@@ -33,7 +34,7 @@ def voices() -> Voices:
 
 @pytest.fixture(scope="module")
 def url(folder_of_two: Path, voices: Voices) -> Iterator[str]:
-    with running(create_app(voices, AdapterRegistry(folder_of_two), TOKEN)) as address:
+    with running(create_app(voices, AdapterRegistry(folder_of_two), Keyring(TOKEN))) as address:
         yield address
 
 
@@ -56,7 +57,7 @@ def test_a_recording_is_answered(url: str) -> None:
 
 
 def test_the_schema_reserves_uncertain(folder_of_two: Path) -> None:
-    schema = create_app(Voices(), AdapterRegistry(folder_of_two), TOKEN).openapi()
+    schema = create_app(Voices(), AdapterRegistry(folder_of_two), Keyring(TOKEN)).openapi()
     uncertain = schema["components"]["schemas"]["Transcription"]["properties"]["uncertain"]
     assert {kind["type"] for kind in uncertain["anyOf"]} == {"boolean", "null"}
 
@@ -84,7 +85,7 @@ def test_nobody_is_a_default_among_several(url: str) -> None:
 
 def test_one_patient_needs_no_name(tmp_path: Path) -> None:
     make_adapter(tmp_path / "adapter", "alice")
-    with running(create_app(Voices(), AdapterRegistry(tmp_path), TOKEN)) as address:
+    with running(create_app(Voices(), AdapterRegistry(tmp_path), Keyring(TOKEN))) as address:
         assert post(address, data={}).json()["text"] == SHOWN["alice"]
         refused(post(address, data={"patient_id": "bob"}), "RZ-0904")
 
@@ -113,7 +114,7 @@ def test_the_check_finds_a_mix_up_when_there_are_two_inference_threads(
     folder_of_two: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_module, "ThreadPoolExecutor", lambda n, **names: ThreadPoolExecutor(4, **names))
-    app = create_app(Voices(pause_s=0.01), AdapterRegistry(folder_of_two), TOKEN)
+    app = create_app(Voices(pause_s=0.01), AdapterRegistry(folder_of_two), Keyring(TOKEN))
     with running(app) as address:
         assert _mixed_up(address)
 
@@ -146,7 +147,7 @@ def test_without_the_key_there_is_no_answer(url: str, voices: Voices, authorizat
 
 
 def test_every_path_but_health_needs_the_key(folder_of_two: Path, url: str) -> None:
-    paths = create_app(Voices(), AdapterRegistry(folder_of_two), TOKEN).openapi()["paths"]
+    paths = create_app(Voices(), AdapterRegistry(folder_of_two), Keyring(TOKEN)).openapi()["paths"]
     assert set(paths) == {"/health", "/transcribe"}
     for path in ("/transcribe", "/openapi.json", "/docs", "/nothing", "/health/", "/%68ealth/../transcribe"):
         for method in ("GET", "POST", "OPTIONS"):
@@ -157,21 +158,6 @@ def test_every_path_but_health_needs_the_key(folder_of_two: Path, url: str) -> N
     assert (response.status_code, response.headers["Allow"]) == (405, "POST")
 
 
-def test_only_a_hash_of_the_key_is_kept() -> None:
-    from resonance_helpers.service.guard import Key
-
-    assert TOKEN.encode() not in b"".join(str(value).encode() for value in vars(Key(TOKEN)).values())
-
-
-@pytest.mark.parametrize(
-    "token", ["", "short", "sixteen letters with spaces", "这个密钥有十六个汉字那么长对不对呀", "x" * 20 + "\n"]
-)
-def test_a_poor_key_is_refused_at_start(folder_of_two: Path, token: str) -> None:
-    with pytest.raises(ResonanceError) as caught:
-        create_app(Voices(), AdapterRegistry(folder_of_two), token)
-    assert caught.value.code == "RZ-0924"
-
-
 # ── Bounds ───────────────────────────────────────────────────────────────────
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -179,7 +165,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.mktemp("small")
     make_adapter(root / "adapter", "alice")
     settings = ServiceSettings(max_body_bytes=100_000, max_audio_s=2.0, queue_size=1)
-    with running(create_app(Voices(pause_s=0.5), AdapterRegistry(root), TOKEN, settings)) as address:
+    with running(create_app(Voices(pause_s=0.5), AdapterRegistry(root), Keyring(TOKEN), settings)) as address:
         yield address
 
 
@@ -318,8 +304,8 @@ def test_an_error_that_names_paths_stays_on_the_server(
 def test_a_mistake_of_ours_is_a_calm_500(folder_of_two: Path, caplog: pytest.LogCaptureFixture) -> None:
     registry = AdapterRegistry(folder_of_two)
     said = {"heard": "我想喝水"}
-    registry.choose = lambda patient: {}[said["heard"]]  # type: ignore[method-assign]
-    with running(create_app(Voices(), registry, TOKEN)) as address:
+    registry.choose = lambda *_: {}[said["heard"]]  # type: ignore[method-assign]
+    with running(create_app(Voices(), registry, Keyring(TOKEN))) as address:
         refused(post(address), "RZ-0909")
     assert "我想喝水" not in caplog.text and "KeyError" in caplog.text
 

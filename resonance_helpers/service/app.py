@@ -24,7 +24,8 @@ from ..messages import ResonanceError
 from ..settings import ServiceSettings
 from ..workspace import megabytes
 from .engine import Engine, Speaks
-from .guard import Guard, Key
+from .guard import Guard
+from .keys import Keyring
 from .problems import STATUS, problem
 from .registry import AdapterRegistry
 
@@ -56,9 +57,9 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 
 def create_app(
-    voices: Speaks, registry: AdapterRegistry, token: str, settings: ServiceSettings | None = None
+    voices: Speaks, registry: AdapterRegistry, keyring: Keyring, settings: ServiceSettings | None = None
 ) -> FastAPI:
-    """The service as an ASGI application. Raises RZ-0924 for a ``token`` that is too short."""
+    """The service as an ASGI application."""
     settings = settings or ServiceSettings()
     engine = Engine(voices, settings)
     app = FastAPI(
@@ -69,7 +70,7 @@ def create_app(
         redoc_url=None,
         lifespan=_closing(engine),
     )
-    app.add_middleware(Guard, key=Key(token), max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(Guard, keyring=keyring, max_body_bytes=settings.max_body_bytes)
     _say_problems(app, settings)
     MultiPartParser.spool_max_size = sys.maxsize  # by default an upload over 1 MB is written to disk
 
@@ -79,11 +80,14 @@ def create_app(
 
     @app.post("/transcribe", responses=PROBLEMS, dependencies=[Depends(HTTPBearer(auto_error=False))])
     async def transcribe(
+        request: Request,
         file: Annotated[UploadFile, File(description="A recording in any common format and rate.")],
-        patient_id: Annotated[str | None, Form(description="Who speaks; may be left out for a single patient.")] = None,
+        patient_id: Annotated[
+            str | None, Form(description="Who speaks; a key for one patient says it already.")
+        ] = None,
     ) -> Transcription:
         started = time.perf_counter()
-        patient = registry.choose(patient_id)
+        patient = registry.choose(patient_id, request.state.access)
         answer = await engine.transcribe(await file.read(), patient)
         seconds = round(time.perf_counter() - started, 3)
         return Transcription(

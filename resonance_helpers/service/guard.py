@@ -7,8 +7,6 @@ address, no patient, no words.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 import re
 import time
@@ -18,37 +16,25 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..messages import ResonanceError
+from .keys import NOBODY, Access, Keyring
 from .problems import log_failure, problem
 
-KEY_LENGTH = 16  # characters; the ones that `serve` makes have 43
 OPEN_PATHS = frozenset({"/health"})
-_KEY = re.compile(rf"[!-~]{{{KEY_LENGTH},}}")
+ADDRESS_PATHS = frozenset({"/health", "/transcribe"})  # what an app with one address field asks for
+_ADDRESS = re.compile(r"/k/([^/]*)(/.*)")
 log = logging.getLogger("resonance.service")
-
-
-class Key:
-    """A bearer token of which only a hash is kept. Raises RZ-0924 for one that is short or can't stand in a header."""
-
-    def __init__(self, token: str) -> None:
-        if not _KEY.fullmatch(token):
-            raise ResonanceError("RZ-0924", length=KEY_LENGTH)
-        self._digest = _digest(token.encode())
-
-    def fits(self, authorization: str) -> bool:
-        """Whether an ``Authorization`` header holds this key, in constant time."""
-        scheme, _, token = authorization.partition(" ")
-        return hmac.compare_digest(self._digest, _digest(token.strip().encode())) and scheme.lower() == "bearer"
 
 
 class Guard:
     """ASGI middleware: the key for every path but ``OPEN_PATHS``, at most ``max_body_bytes``, a line in the log.
 
-    What the application fails to handle becomes RZ-0909.
+    What the key allows is left in ``request.state.access``. ``/k/<key>/…`` becomes the path behind the key before
+    anything else sees it. What the application fails to handle becomes RZ-0909.
     """
 
-    def __init__(self, app: ASGIApp, key: Key, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, keyring: Keyring, max_body_bytes: int) -> None:
         self.app = app
-        self.key = key
+        self.keyring = keyring
         self.max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,8 +43,10 @@ class Guard:
             return
         started, exchange = time.perf_counter(), _Exchange(receive, send, self.max_body_bytes)
         headers = Headers(scope=scope)
+        scope, access = self._admitted(scope, headers)
         try:
-            if scope["path"] in OPEN_PATHS or self.key.fits(headers.get("authorization", "")):
+            if access:
+                scope.setdefault("state", {})["access"] = access
                 await self.app(scope, exchange.receive, exchange.send)
             else:
                 await problem(ResonanceError("RZ-0901"), headers)(scope, exchange.receive, exchange.send)
@@ -71,9 +59,18 @@ class Guard:
         level = logging.DEBUG if scope["path"] in OPEN_PATHS else logging.INFO  # monitors ask for health all day
         log.log(level, "%s %s %s %.0f ms", scope["method"], route, exchange.status, milliseconds)
 
-
-def _digest(token: bytes) -> bytes:
-    return hashlib.sha256(token).digest()
+    def _admitted(self, scope: Scope, headers: Headers) -> tuple[Scope, Access | None]:
+        """The scope without a key in its path, and what the key allows; None where none fits."""
+        address = _ADDRESS.fullmatch(scope["path"])
+        if address:
+            key, path = address.groups()
+            access = self.keyring.access(key, "address") if path in ADDRESS_PATHS else None
+            return {**scope, "path": path, "raw_path": path.encode()}, access
+        if scope["path"] in OPEN_PATHS:
+            return scope, NOBODY
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        access = self.keyring.access(key.strip(), "header")
+        return scope, access if scheme.lower() == "bearer" else None
 
 
 class _Exchange:

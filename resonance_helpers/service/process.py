@@ -20,7 +20,8 @@ from types import TracebackType
 from ..messages import ResonanceError
 from ..settings import ServiceSettings
 from ..workspace import REPOSITORY, Workspace
-from .server import GRACE_S, TOKEN_VARIABLE, adapters_folder, listen, new_key, require_installed, url_of
+from .keys import new_key
+from .server import GRACE_S, TOKEN_VARIABLE, adapters_folder, listen, require_installed, url_of
 
 LOG_LINES = 12  # of the log, in an error
 POLL_S = 0.1

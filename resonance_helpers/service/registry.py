@@ -12,6 +12,7 @@ from pathlib import Path
 from ..adapter import MANIFEST, Manifest, read_manifest
 from ..messages import ResonanceError
 from ..workspace import check_patient_id
+from .keys import EVERYBODY, Access
 
 
 class AdapterRegistry:
@@ -37,16 +38,18 @@ class AdapterRegistry:
     def patients(self) -> tuple[str, ...]:
         return tuple(sorted(self._folders))
 
-    def choose(self, patient_id: str | None) -> str:
-        """The patient that a request is for. Nobody is a default: without an id there must be exactly one patient.
+    def choose(self, patient_id: str | None, access: Access = EVERYBODY) -> str:
+        """The patient that a request is for. A key for one patient names them; else nobody is a default: without an id
+        there must be exactly one patient that the key speaks for.
 
-        Raises RZ-0904 (unknown or not an id at all), RZ-0905 (no id, several patients).
+        Raises RZ-0904 (unknown, not an id at all, or not for this key), RZ-0905 (no id, several patients).
         """
         if patient_id is None:
-            if len(self._folders) > 1:
-                raise ResonanceError("RZ-0905", count=len(self._folders))
-            return self.patients[0]
-        if patient_id not in self._folders:
+            mine = self._folders if access.patients is None else access.patients
+            if len(mine) != 1:
+                raise ResonanceError("RZ-0905", count=len(mine))
+            (patient_id,) = mine
+        if patient_id not in self._folders or not access.covers(patient_id):
             raise ResonanceError("RZ-0904", patient=patient_id[:64])
         return patient_id
 

@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import logging
 import os
-import secrets
 import socket
 import sys
 import threading
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from ..messages import ResonanceError, message
 from ..settings import PRACTICE_MODEL, ServiceSettings
 from ..workspace import Workspace, require
+from .keys import KEYS_FILE, Keyring, new_key, read_keys
 
 if TYPE_CHECKING:
     import uvicorn
@@ -43,8 +43,9 @@ def serve(
     """Serve the adapters of one patient (a workspace or ``OUTPUT_DIR``) or of a folder of many until Ctrl + C.
 
     ``base_model`` is a name or folder; empty means the one the adapters were trained on. Without a ``token`` that of
-    the environment (``RESONANCE_TOKEN``) is used, and without that one is made and shown. ``until`` blocks in a thread
-    of its own; when it returns, the service stops. Raises RZ-0006, RZ-092x, RZ-061x and RZ-065x.
+    the environment (``RESONANCE_TOKEN``) is used; where that is missing too and the folder's file of keys has none, one
+    is made and shown. ``until`` blocks in a thread of its own; when it returns, the service stops. Raises RZ-0006,
+    RZ-092x, RZ-061x and RZ-065x.
     """
     require_installed()
     folder = adapters_folder(adapters)
@@ -57,13 +58,15 @@ def serve(
         from .registry import AdapterRegistry
 
         registry = AdapterRegistry(folder)
+        file = folder / KEYS_FILE
         given = token or os.environ.get(TOKEN_VARIABLE, "")
-        key = given or new_key()
-        app = create_app(_voices(registry, base_model, folder), registry, key)
+        made = "" if given or read_keys(file) else new_key()
+        keyring = Keyring(given or made, file)
+        app = create_app(_voices(registry, base_model, folder), registry, keyring)
         server = uvicorn.Server(uvicorn_config(app))
         if until:
             threading.Thread(target=_stop_after, args=(until, server), daemon=True).start()
-        _introduce(registry, listening, shown_key="" if given else key)
+        _introduce(registry, listening, shown_key=made)
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listening])
 
@@ -93,11 +96,6 @@ def adapters_folder(adapters: Workspace | Path) -> Path:
     if not any(path for pattern in LAYOUTS for path in folder.glob(f"{pattern}resonance.json")):
         raise ResonanceError("RZ-0921", path=folder)
     return folder
-
-
-def new_key() -> str:
-    """A key that nobody can guess: 256 random bits."""
-    return secrets.token_urlsafe(32)
 
 
 def listen(host: str, port: int) -> socket.socket:
