@@ -78,7 +78,7 @@ SHORT = sound(0.3, SAMPLE_RATE, 1)
 
 
 @contextmanager
-def running(app: FastAPI) -> Iterator[str]:
+def running(app: FastAPI, until_ready: bool = True) -> Iterator[str]:
     """``app`` behind a real uvicorn on a free port; gives its URL."""
     with server_module.listen("127.0.0.1", 0) as listening:
         server = uvicorn.Server(server_module.uvicorn_config(app))
@@ -86,9 +86,20 @@ def running(app: FastAPI) -> Iterator[str]:
         thread.start()
         while not server.started:
             time.sleep(0.01)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        if until_ready:
+            wait_until_ready(url)
+        yield url
         server.should_exit = True
         thread.join()
+
+
+def wait_until_ready(url: str) -> None:
+    for _ in range(1000):
+        if HTTP.get(f"{url}/health").status_code == 200:
+            return
+        time.sleep(0.01)
+    raise TimeoutError(url)
 
 
 def post(url: str, content: bytes | None = None, **more: object) -> httpx.Response:

@@ -30,7 +30,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.mktemp("patients")
     for patient in SHOWN:
         make_adapter(root / patient / "adapter", patient)
-    app = create_app(Voices(), AdapterRegistry(root), Keyring(TOKEN), ServiceSettings(max_body_bytes=100_000))
+    app = create_app(Voices, AdapterRegistry(root), Keyring(TOKEN), ServiceSettings(max_body_bytes=100_000))
     with running(app) as address:
         yield address
 

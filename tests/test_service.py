@@ -8,13 +8,14 @@ import json
 import logging
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from serving import HTTP, SHORT, SHOWN, TOKEN, Voices, make_adapter, post, refused, running, sound
+from serving import HTTP, SHORT, SHOWN, TOKEN, Voices, make_adapter, post, refused, running, sound, wait_until_ready
 
 from resonance_helpers import ResonanceError
 from resonance_helpers.messages import LANGUAGES, message
@@ -26,6 +27,8 @@ from resonance_helpers.service.problems import STATUS, language_of
 from resonance_helpers.service.registry import AdapterRegistry
 from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE, ServiceSettings
 
+OPEN = {"/health", "/livez"}
+
 
 @pytest.fixture(scope="module")
 def voices() -> Voices:
@@ -34,7 +37,7 @@ def voices() -> Voices:
 
 @pytest.fixture(scope="module")
 def url(folder_of_two: Path, voices: Voices) -> Iterator[str]:
-    with running(create_app(voices, AdapterRegistry(folder_of_two), Keyring(TOKEN))) as address:
+    with running(create_app(lambda: voices, AdapterRegistry(folder_of_two), Keyring(TOKEN))) as address:
         yield address
 
 
@@ -57,7 +60,7 @@ def test_a_recording_is_answered(url: str) -> None:
 
 
 def test_the_schema_reserves_uncertain(folder_of_two: Path) -> None:
-    schema = create_app(Voices(), AdapterRegistry(folder_of_two), Keyring(TOKEN)).openapi()
+    schema = create_app(Voices, AdapterRegistry(folder_of_two), Keyring(TOKEN)).openapi()
     uncertain = schema["components"]["schemas"]["Transcription"]["properties"]["uncertain"]
     assert {kind["type"] for kind in uncertain["anyOf"]} == {"boolean", "null"}
 
@@ -85,7 +88,7 @@ def test_nobody_is_a_default_among_several(url: str) -> None:
 
 def test_one_patient_needs_no_name(tmp_path: Path) -> None:
     make_adapter(tmp_path / "adapter", "alice")
-    with running(create_app(Voices(), AdapterRegistry(tmp_path), Keyring(TOKEN))) as address:
+    with running(create_app(Voices, AdapterRegistry(tmp_path), Keyring(TOKEN))) as address:
         assert post(address, data={}).json()["text"] == SHOWN["alice"]
         refused(post(address, data={"patient_id": "bob"}), "RZ-0904")
 
@@ -114,7 +117,7 @@ def test_the_check_finds_a_mix_up_when_there_are_two_inference_threads(
     folder_of_two: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_module, "ThreadPoolExecutor", lambda n, **names: ThreadPoolExecutor(4, **names))
-    app = create_app(Voices(pause_s=0.01), AdapterRegistry(folder_of_two), Keyring(TOKEN))
+    app = create_app(lambda: Voices(pause_s=0.01), AdapterRegistry(folder_of_two), Keyring(TOKEN))
     with running(app) as address:
         assert _mixed_up(address)
 
@@ -146,16 +149,58 @@ def test_without_the_key_there_is_no_answer(url: str, voices: Voices, authorizat
     assert len(voices.heard) == heard
 
 
-def test_every_path_but_health_needs_the_key(folder_of_two: Path, url: str) -> None:
-    paths = create_app(Voices(), AdapterRegistry(folder_of_two), Keyring(TOKEN)).openapi()["paths"]
-    assert set(paths) == {"/health", "/transcribe"}
-    for path in ("/transcribe", "/openapi.json", "/docs", "/nothing", "/health/", "/%68ealth/../transcribe"):
+def test_every_path_but_two_needs_the_key(folder_of_two: Path, url: str) -> None:
+    paths = create_app(Voices, AdapterRegistry(folder_of_two), Keyring(TOKEN)).openapi()["paths"]
+    for path in {*paths, "/openapi.json", "/docs", "/nothing", "/health/", "/%68ealth/../transcribe"} - OPEN:
         for method in ("GET", "POST", "OPTIONS"):
             refused(HTTP.request(method, url + path), "RZ-0901")
     headers = {"Authorization": f"bearer {TOKEN}"}  # the scheme's name has no case
     refused(HTTP.get(f"{url}/nothing", headers=headers), "RZ-0908")
     response = HTTP.get(f"{url}/transcribe", headers=headers)
     assert (response.status_code, response.headers["Allow"]) == (405, "POST")
+
+
+def test_the_document_says_which_path_needs_the_key(folder_of_two: Path) -> None:
+    paths = create_app(Voices, AdapterRegistry(folder_of_two), Keyring(TOKEN)).openapi()["paths"]
+    operations = {(path, method): facts for path, each in paths.items() for method, facts in each.items()}
+    assert {path for (path, _), facts in operations.items() if "security" not in facts} == OPEN
+    assert all("401" in facts["responses"] for facts in operations.values() if "security" in facts)
+
+
+# ── Is it there, is it ready? ────────────────────────────────────────────────
+def test_it_lives_before_it_is_ready(folder_of_two: Path) -> None:
+    may_load, told = threading.Event(), []
+    headers = {"Authorization": f"Bearer {TOKEN}", "Accept-Language": "en"}
+
+    def load() -> Voices:
+        assert may_load.wait(30)
+        return Voices()
+
+    app = create_app(load, AdapterRegistry(folder_of_two), Keyring(TOKEN), on_loaded=told.append)
+    with running(app, until_ready=False) as url:
+        assert HTTP.get(f"{url}/livez").json() == {"status": "ok"}
+        for response in (HTTP.get(f"{url}/readyz", headers=headers), HTTP.get(f"{url}/health"), post(url)):
+            refused(response, "RZ-0911")
+            assert int(response.headers["Retry-After"]) > 0
+        assert not told
+        may_load.set()
+        wait_until_ready(url)
+        assert told == [None] and HTTP.get(f"{url}/readyz", headers=headers).json() == {"status": "ok"}
+        assert post(url).json()["text"] == SHOWN["alice"]
+
+
+def test_a_model_that_cannot_be_loaded_is_told_and_never_ready(folder_of_two: Path) -> None:
+    told: list[BaseException | None] = []
+
+    def load() -> Voices:
+        raise ResonanceError("RZ-0921", path="x")
+
+    app = create_app(load, AdapterRegistry(folder_of_two), Keyring(TOKEN), on_loaded=told.append)
+    with running(app, until_ready=False) as url:
+        while not told:
+            time.sleep(0.01)
+        refused(HTTP.get(f"{url}/health"), "RZ-0911")
+    assert isinstance(told[0], ResonanceError)
 
 
 # ── Bounds ───────────────────────────────────────────────────────────────────
@@ -165,7 +210,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.mktemp("small")
     make_adapter(root / "adapter", "alice")
     settings = ServiceSettings(max_body_bytes=100_000, max_audio_s=2.0, queue_size=1)
-    with running(create_app(Voices(pause_s=0.5), AdapterRegistry(root), Keyring(TOKEN), settings)) as address:
+    with running(create_app(lambda: Voices(pause_s=0.5), AdapterRegistry(root), Keyring(TOKEN), settings)) as address:
         yield address
 
 
@@ -305,7 +350,7 @@ def test_a_mistake_of_ours_is_a_calm_500(folder_of_two: Path, caplog: pytest.Log
     registry = AdapterRegistry(folder_of_two)
     said = {"heard": "我想喝水"}
     registry.choose = lambda *_: {}[said["heard"]]  # type: ignore[method-assign]
-    with running(create_app(Voices(), registry, Keyring(TOKEN))) as address:
+    with running(create_app(Voices, registry, Keyring(TOKEN))) as address:
         refused(post(address), "RZ-0909")
     assert "我想喝水" not in caplog.text and "KeyError" in caplog.text
 
@@ -340,13 +385,18 @@ def _asking(accept_language: str) -> dict[str, str]:
 
 # ── The engine ───────────────────────────────────────────────────────────────
 def test_closing_finishes_what_was_accepted() -> None:
-    engine = Engine(Voices(pause_s=0.2), ServiceSettings())
+    voices = Voices(pause_s=0.2)
+    engine = Engine(lambda: voices, ServiceSettings())
 
     async def ask_and_close() -> str:
+        await engine.load()
         answer = asyncio.create_task(engine.transcribe(sound(), "alice"))
-        while not engine._model._work_queue.qsize() and not engine._voices.active:  # type: ignore[attr-defined]
+        while not voices.active:
             await asyncio.sleep(0.01)
         engine.close()
+        assert not engine.ready
+        with pytest.raises(ResonanceError, match="RZ-0911"):
+            await engine.transcribe(sound(), "alice")
         return (await answer).text
 
     assert asyncio.run(ask_and_close()) == SHOWN["alice"]

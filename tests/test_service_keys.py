@@ -37,7 +37,7 @@ def file(folder: Path) -> Path:
 
 @pytest.fixture
 def url(folder: Path, file: Path) -> Iterator[str]:
-    with running(create_app(Voices(), AdapterRegistry(folder), Keyring(TOKEN, file))) as address:
+    with running(create_app(Voices, AdapterRegistry(folder), Keyring(TOKEN, file))) as address:
         yield address
 
 

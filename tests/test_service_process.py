@@ -156,6 +156,14 @@ def test_the_real_process_serves_a_real_model_and_ends(trained: Workspace) -> No
 
 
 @pytest.mark.slow
+def test_a_model_that_cannot_be_loaded_ends_the_process_with_the_reason(trained: Workspace) -> None:
+    with pytest.raises(ResonanceError) as caught:
+        service.start(trained, base_model="no/such-model")
+    assert caught.value.code == "RZ-0925" and caught.value.facts["exit_code"] == 1
+    assert "RZ-065" in caught.value.facts["log"]
+
+
+@pytest.mark.slow
 def test_the_service_ends_when_its_parent_is_killed(trained: Workspace, tmp_path: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path; from resonance_helpers import service\n"

@@ -1,15 +1,16 @@
-"""The HTTP routes: the guide's ``/health`` and ``/transcribe``.
+"""The HTTP routes: the guide's ``/health`` and ``/transcribe``; ``/livez`` and ``/readyz`` for who keeps it running.
 
 A recording is medical data: it stays in memory, its answer is in no log, and nothing of either is on disk.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, File, Form, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
@@ -23,7 +24,7 @@ from .. import __version__
 from ..messages import ResonanceError
 from ..settings import ServiceSettings
 from ..workspace import megabytes
-from .engine import Engine, Speaks
+from .engine import LOADING_S, Engine, Speaks
 from .guard import Guard
 from .keys import Keyring
 from .problems import STATUS, problem
@@ -31,7 +32,9 @@ from .registry import AdapterRegistry
 
 
 class Health(BaseModel):
-    status: str = "ok"
+    """Can a recording be sent now?"""
+
+    status: Literal["ok"] = "ok"
 
 
 class Transcription(BaseModel):
@@ -52,33 +55,55 @@ class Problem(BaseModel):
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem} for status in (400, 401, 404, 413, 422, 429, 500)
+    status: {"model": Problem} for status in (400, 401, 404, 413, 422, 429, 500, 503)
 }
+UNREADY: dict[int | str, dict[str, Any]] = {503: {"model": Problem}}
 
 
 def create_app(
-    voices: Speaks, registry: AdapterRegistry, keyring: Keyring, settings: ServiceSettings | None = None
+    load: Callable[[], Speaks],
+    registry: AdapterRegistry,
+    keyring: Keyring,
+    settings: ServiceSettings | None = None,
+    on_loaded: Callable[[BaseException | None], None] | None = None,
 ) -> FastAPI:
-    """The service as an ASGI application."""
+    """The service as an ASGI application, which answers from the start and recognises when ``load`` has returned.
+
+    ``on_loaded`` is told when that is, or why it never will be.
+    """
     settings = settings or ServiceSettings()
-    engine = Engine(voices, settings)
+    engine = Engine(load, settings)
     app = FastAPI(
         title="Resonance",
         version=__version__,
         form_limits={"max_files": 1, "max_fields": 8},
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
-        lifespan=_closing(engine),
+        lifespan=_lifespan(engine, on_loaded),
     )
     app.add_middleware(Guard, keyring=keyring, max_body_bytes=settings.max_body_bytes)
     _say_problems(app, settings)
+    needs_key = [Depends(HTTPBearer(auto_error=False))]  # for the document; ``guard`` has looked at it before
     MultiPartParser.spool_max_size = sys.maxsize  # by default an upload over 1 MB is written to disk
 
-    @app.get("/health")
-    async def health() -> Health:
+    @app.get("/livez")
+    async def livez() -> Health:
+        """Whether the process answers at all. Needs no key."""
         return Health()
 
-    @app.post("/transcribe", responses=PROBLEMS, dependencies=[Depends(HTTPBearer(auto_error=False))])
+    @app.get("/readyz", responses=UNREADY | {401: {"model": Problem}}, dependencies=needs_key)
+    async def readyz() -> Health:
+        """Whether recordings are answered: not while the model is loading and not while the service shuts down."""
+        if not engine.ready:
+            raise ResonanceError("RZ-0911", seconds=LOADING_S)
+        return Health()
+
+    @app.get("/health", responses=UNREADY)
+    async def health() -> Health:
+        """The guide's: as ``/readyz``, and needs no key."""
+        return await readyz()
+
+    @app.post("/transcribe", responses=PROBLEMS, dependencies=needs_key)
     async def transcribe(
         request: Request,
         file: Annotated[UploadFile, File(description="A recording in any common format and rate.")],
@@ -97,9 +122,14 @@ def create_app(
     return app
 
 
-def _closing(engine: Engine) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    engine: Engine, on_loaded: Callable[[BaseException | None], None] | None
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(engine.load())
+        if on_loaded:
+            loading.add_done_callback(lambda task: None if task.cancelled() else on_loaded(task.exception()))
         yield
         engine.close()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from .. import audio, text
 from ..messages import ResonanceError
 from ..settings import SAMPLE_RATE, ServiceSettings
 
+LOADING_S = 5  # when to ask again while the model is loading
 DECODERS = 2  # threads; decoding a phrase takes milliseconds beside the model
 
 
@@ -41,30 +42,43 @@ class Answer:
 
 
 class Engine:
-    """Answers recordings one after the other. Belongs to one event loop."""
+    """Answers recordings one after the other, with voices that ``load`` gives. Belongs to one event loop."""
 
-    def __init__(self, voices: Speaks, settings: ServiceSettings) -> None:
-        self._voices = voices
+    def __init__(self, load: Callable[[], Speaks], settings: ServiceSettings) -> None:
+        self._load = load
+        self._voices: Speaks | None = None  # until they are loaded, and again once they are told to close
         self._settings = settings
         self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
         self._model = ThreadPoolExecutor(1, thread_name_prefix="inference")  # one: see voices
         self._inside = 0
         self._last_s = 1.0  # what the last answer took: an honest guess for Retry-After
 
+    @property
+    def ready(self) -> bool:
+        return self._voices is not None
+
+    async def load(self) -> None:
+        """Load the voices in the thread that will use them; until then every recording is refused."""
+        self._voices = await asyncio.get_running_loop().run_in_executor(self._model, self._load)
+
     async def transcribe(self, recording: bytes, patient_id: str) -> Answer:
         """The words of ``recording``, in any format, spoken by ``patient_id``.
 
         Raises what ``audio.decode`` raises, RZ-0602 (longer than the model hears), RZ-0906 (queue full), RZ-0907
-        (silent), and whatever the voices raise.
+        (silent), RZ-0911 (not ready), and whatever the voices raise.
         """
+        voices = self._voices
+        if voices is None:
+            raise ResonanceError("RZ-0911", seconds=LOADING_S)
         with self._place():
             loop = asyncio.get_running_loop()
             samples = await loop.run_in_executor(self._decoders, self._decode, recording)
-            words = await loop.run_in_executor(self._model, self._recognise, samples, patient_id)
+            words = await loop.run_in_executor(self._model, self._recognise, voices, samples, patient_id)
             return Answer(words, len(samples) / SAMPLE_RATE)
 
     def close(self) -> None:
-        """Finish what was accepted."""
+        """Finish what was accepted, and accept nothing more."""
+        self._voices = None
         self._decoders.shutdown()
         self._model.shutdown()
 
@@ -88,8 +102,8 @@ class Engine:
             raise ResonanceError("RZ-0907", **facts)
         return samples
 
-    def _recognise(self, samples: np.ndarray, patient_id: str) -> str:
+    def _recognise(self, voices: Speaks, samples: np.ndarray, patient_id: str) -> str:
         started = time.perf_counter()
-        (words,) = self._voices.recognise([samples], patient_id)
+        (words,) = voices.recognise([samples], patient_id)
         self._last_s = time.perf_counter() - started
         return text.simplify(words)

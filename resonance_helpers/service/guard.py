@@ -19,7 +19,7 @@ from ..messages import ResonanceError
 from .keys import NOBODY, Access, Keyring
 from .problems import log_failure, problem
 
-OPEN_PATHS = frozenset({"/health"})
+OPEN_PATHS = frozenset({"/health", "/livez"})
 ADDRESS_PATHS = frozenset({"/health", "/transcribe"})  # what an app with one address field asks for
 _ADDRESS = re.compile(r"/k/([^/]*)(/.*)")
 log = logging.getLogger("resonance.service")
@@ -56,7 +56,7 @@ class Guard:
                 await problem(ResonanceError("RZ-0909"), headers)(scope, exchange.receive, exchange.send)
         route = getattr(scope.get("route"), "path", "-")
         milliseconds = 1000 * (time.perf_counter() - started)
-        level = logging.DEBUG if scope["path"] in OPEN_PATHS else logging.INFO  # monitors ask for health all day
+        level = logging.DEBUG if scope["path"] in OPEN_PATHS else logging.INFO  # monitors ask all day
         log.log(level, "%s %s %s %.0f ms", scope["method"], route, exchange.status, milliseconds)
 
     def _admitted(self, scope: Scope, headers: Headers) -> tuple[Scope, Access | None]:

@@ -31,6 +31,7 @@ STATUS = {
     "RZ-0908": 404,
     "RZ-0909": 500,
     "RZ-0910": 400,
+    "RZ-0911": 503,
 }
 
 
@@ -40,7 +41,7 @@ def problem(error: ResonanceError, headers: Headers, status: int | None = None) 
     extra = {"Cache-Control": "no-store"}
     if error.code == "RZ-0901":
         extra["WWW-Authenticate"] = "Bearer"
-    if error.code == "RZ-0906":
+    if error.code in ("RZ-0906", "RZ-0911"):
         extra["Retry-After"] = str(error.facts["seconds"])
     return JSONResponse({"code": error.code, "detail": detail}, status or STATUS[error.code], extra)
 

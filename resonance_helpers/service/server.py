@@ -62,13 +62,23 @@ def serve(
         given = token or os.environ.get(TOKEN_VARIABLE, "")
         made = "" if given or read_keys(file) else new_key()
         keyring = Keyring(given or made, file)
-        app = create_app(_voices(registry, base_model, folder), registry, keyring)
+        failures: list[BaseException] = []
+
+        def on_loaded(failure: BaseException | None) -> None:
+            if failure:
+                failures.append(failure)
+                server.should_exit = True
+            else:
+                _introduce(registry, listening, shown_key=made)
+
+        app = create_app(lambda: _voices(registry, base_model, folder), registry, keyring, on_loaded=on_loaded)
         server = uvicorn.Server(uvicorn_config(app))
         if until:
             threading.Thread(target=_stop_after, args=(until, server), daemon=True).start()
-        _introduce(registry, listening, shown_key=made)
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listening])
+        if failures:
+            raise failures[0]
 
 
 def uvicorn_config(app: FastAPI) -> uvicorn.Config:
