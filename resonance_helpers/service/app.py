@@ -1,4 +1,4 @@
-"""The HTTP routes: the guide's ``/health`` and ``/transcribe``; ``/livez`` and ``/readyz`` for who keeps it running.
+"""The HTTP routes: the guide's ``/health`` and ``/transcribe``, ``/livez`` and ``/readyz``, OpenAI's under ``/v1``.
 
 A recording is medical data: it stays in memory, its answer is in no log, and nothing of either is on disk.
 """
@@ -24,7 +24,8 @@ from .. import __version__
 from ..messages import ResonanceError
 from ..settings import ServiceSettings
 from ..workspace import megabytes
-from .engine import LOADING_S, Engine, Speaks
+from . import openai_routes
+from .engine import LOADING_S, Answer, Engine, Speaks
 from .guard import Guard
 from .keys import Keyring
 from .problems import STATUS, problem
@@ -86,6 +87,9 @@ def create_app(
     needs_key = [Depends(HTTPBearer(auto_error=False))]  # for the document; ``guard`` has looked at it before
     MultiPartParser.spool_max_size = sys.maxsize  # by default an upload over 1 MB is written to disk
 
+    async def recognise(file: UploadFile, patient_id: str) -> Answer:
+        return await engine.transcribe(await file.read(), patient_id)
+
     @app.get("/livez")
     async def livez() -> Health:
         """Whether the process answers at all. Needs no key."""
@@ -112,13 +116,11 @@ def create_app(
         ] = None,
     ) -> Transcription:
         started = time.perf_counter()
-        patient = registry.choose(patient_id, request.state.access)
-        answer = await engine.transcribe(await file.read(), patient)
+        answer = await recognise(file, registry.choose(patient_id, request.state.access))
         seconds = round(time.perf_counter() - started, 3)
-        return Transcription(
-            text=answer.text, duration=round(answer.duration, 3), seconds=seconds, model=registry.base_model
-        )
+        return Transcription(text=answer.text, duration=answer.duration, seconds=seconds, model=registry.base_model)
 
+    app.include_router(openai_routes.routes(registry, recognise, responses=PROBLEMS, dependencies=needs_key))
     return app
 
 
@@ -143,19 +145,19 @@ def _say_problems(app: FastAPI, settings: ServiceSettings) -> None:
     async def ours(request: Request, error: ResonanceError) -> JSONResponse:
         if error.code not in STATUS:
             raise error  # to the guard, which writes it into the log and says RZ-0909
-        return problem(error, request.headers)
+        return problem(error, request.scope)
 
     @app.exception_handler(RequestValidationError)
     async def wrong_fields(request: Request, error: RequestValidationError) -> JSONResponse:
         field = error.errors()[0]["loc"][-1]
-        return problem(ResonanceError("RZ-0903", field=field), request.headers)
+        return problem(ResonanceError("RZ-0903", field=field), request.scope)
 
     @app.exception_handler(HTTPException)
     async def of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 413:
-            return problem(ResonanceError("RZ-0902", limit=megabytes(settings.max_body_bytes)), request.headers)
+            return problem(ResonanceError("RZ-0902", limit=megabytes(settings.max_body_bytes)), request.scope)
         if error.status_code == 400:
-            return problem(ResonanceError("RZ-0910"), request.headers)
-        response = problem(ResonanceError("RZ-0908"), request.headers, error.status_code)
+            return problem(ResonanceError("RZ-0910"), request.scope)
+        response = problem(ResonanceError("RZ-0908"), request.scope, error.status_code)
         response.headers.update(error.headers or {})  # a 405 names the methods that are allowed
         return response

@@ -74,7 +74,7 @@ class Engine:
             loop = asyncio.get_running_loop()
             samples = await loop.run_in_executor(self._decoders, self._decode, recording)
             words = await loop.run_in_executor(self._model, self._recognise, voices, samples, patient_id)
-            return Answer(words, len(samples) / SAMPLE_RATE)
+            return Answer(words, round(len(samples) / SAMPLE_RATE, 3))
 
     def close(self) -> None:
         """Finish what was accepted, and accept nothing more."""

@@ -42,24 +42,23 @@ class Guard:
             await self.app(scope, receive, send)
             return
         started, exchange = time.perf_counter(), _Exchange(receive, send, self.max_body_bytes)
-        headers = Headers(scope=scope)
-        scope, access = self._admitted(scope, headers)
+        scope, access = self._admitted(scope)
         try:
             if access:
                 scope.setdefault("state", {})["access"] = access
                 await self.app(scope, exchange.receive, exchange.send)
             else:
-                await problem(ResonanceError("RZ-0901"), headers)(scope, exchange.receive, exchange.send)
+                await problem(ResonanceError("RZ-0901"), scope)(scope, exchange.receive, exchange.send)
         except Exception as error:
             log_failure(error)
             if not exchange.status:
-                await problem(ResonanceError("RZ-0909"), headers)(scope, exchange.receive, exchange.send)
+                await problem(ResonanceError("RZ-0909"), scope)(scope, exchange.receive, exchange.send)
         route = getattr(scope.get("route"), "path", "-")
         milliseconds = 1000 * (time.perf_counter() - started)
         level = logging.DEBUG if scope["path"] in OPEN_PATHS else logging.INFO  # monitors ask all day
         log.log(level, "%s %s %s %.0f ms", scope["method"], route, exchange.status, milliseconds)
 
-    def _admitted(self, scope: Scope, headers: Headers) -> tuple[Scope, Access | None]:
+    def _admitted(self, scope: Scope) -> tuple[Scope, Access | None]:
         """The scope without a key in its path, and what the key allows; None where none fits."""
         address = _ADDRESS.fullmatch(scope["path"])
         if address:
@@ -68,7 +67,7 @@ class Guard:
             return {**scope, "path": path, "raw_path": path.encode()}, access
         if scope["path"] in OPEN_PATHS:
             return scope, NOBODY
-        scheme, _, key = headers.get("authorization", "").partition(" ")
+        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
         access = self.keyring.access(key.strip(), "header")
         return scope, access if scheme.lower() == "bearer" else None
 

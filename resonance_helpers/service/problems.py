@@ -1,13 +1,18 @@
-"""How an error leaves the service: a status, and ``{"code", "detail"}`` in the language of who asked."""
+"""How an error leaves the service: a status, and ``{"code", "detail"}`` in the language of who asked.
+
+Below ``/v1`` it is in OpenAI's form, ``{"error": {"message", "type", "param", "code"}}``, which their clients read.
+"""
 
 from __future__ import annotations
 
 import logging
 import traceback
 from collections.abc import Iterable
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
+from starlette.types import Scope
 
 from ..messages import LANGUAGES, Language, ResonanceError, language, message
 
@@ -32,18 +37,27 @@ STATUS = {
     "RZ-0909": 500,
     "RZ-0910": 400,
     "RZ-0911": 503,
+    "RZ-0912": 400,
 }
+PREFIX_OPENAI = "/v1"
 
 
-def problem(error: ResonanceError, headers: Headers, status: int | None = None) -> JSONResponse:
-    """The response that says ``error``, one of ``STATUS``, to whoever sent ``headers``."""
-    detail = message(error.code, lang=language_of(headers.get("accept-language", "")), **error.facts)
+def problem(error: ResonanceError, scope: Scope, status: int | None = None) -> JSONResponse:
+    """The response that says ``error``, one of ``STATUS``, to the request of ``scope``."""
+    asked_in = Headers(scope=scope).get("accept-language", "")
+    detail = message(error.code, lang=language_of(asked_in), **error.facts)
+    status = status or STATUS[error.code]
     extra = {"Cache-Control": "no-store"}
     if error.code == "RZ-0901":
         extra["WWW-Authenticate"] = "Bearer"
     if error.code in ("RZ-0906", "RZ-0911"):
         extra["Retry-After"] = str(error.facts["seconds"])
-    return JSONResponse({"code": error.code, "detail": detail}, status or STATUS[error.code], extra)
+    content: dict[str, Any] = {"code": error.code, "detail": detail}
+    if scope["path"].startswith(f"{PREFIX_OPENAI}/"):
+        kind = "server_error" if status >= 500 else "invalid_request_error"
+        field = error.facts.get("field")
+        content = {"error": {"message": detail, "type": kind, "param": field, "code": error.code}}
+    return JSONResponse(content, status, extra)
 
 
 def log_failure(error: Exception) -> None:
