@@ -26,16 +26,15 @@ from resonance_helpers.audio import load, read_wav
 from resonance_helpers.base_models import resolve
 from resonance_helpers.labels import read_labels
 from resonance_helpers.scoring import score
-from resonance_helpers.settings import LoraSettings, TrainingSettings
+from resonance_helpers.settings import ALL_LINEAR, PRESETS, LoraSettings, TrainingSettings
 from resonance_helpers.splits import split_utterances
 from resonance_helpers.text import normalise
 from resonance_helpers.utterances import Utterance, load_utterances
 from resonance_helpers.whisper import load_speech_model
 from resonance_helpers.workspace import Workspace, write_json
 
-ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 BASE = TrainingSettings(steps=60)  # 90 with the finishing part
-GUIDE = replace(BASE, lora=LoraSettings(target_modules=("q_proj", "v_proj")))
+GUIDE = replace(BASE, lora=PRESETS["guide"].lora)
 ALL = replace(BASE, lora=LoraSettings(target_modules=ALL_LINEAR))
 CONFIGURATIONS: dict[str, TrainingSettings] = {
     "both, q v": GUIDE,

@@ -27,15 +27,17 @@ import numpy as np
 
 from resonance_helpers import conversion, open_workspace, training
 from resonance_helpers.device import Precision, choose_device
-from resonance_helpers.settings import PRESETS, LoraSettings
+from resonance_helpers.settings import PRESETS
 from resonance_helpers.splits import split_utterances
 from resonance_helpers.utterances import load_utterances
 from resonance_helpers.workspace import Workspace, write_json
 
 HERE = Path(__file__).resolve().parent
 PATIENT = "bench"
-GUIDE_LORA = LoraSettings(target_modules=("q_proj", "v_proj"))
-WINDOW_ONLY: dict[str, Any] = {"augment": (), "lora": GUIDE_LORA}  # and nothing else differs from the guide's step
+WINDOW_ONLY: dict[str, Any] = {
+    "augment": (),
+    "lora": PRESETS["guide"].lora,
+}  # and nothing else differs from the guide's step
 SIDES: dict[str, tuple[Precision | None, dict[str, Any]]] = {  # None: what the package chooses for this machine
     "window_only_fp32": ("fp32", WINDOW_ONLY),
     "window_only": (None, WINDOW_ONLY),

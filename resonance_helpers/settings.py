@@ -76,17 +76,22 @@ def _positive(name: str, value: int) -> None:
 
 
 MODEL_PARTS = ("encoder", "decoder")  # of Whisper
+ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")  # of each layer, attention and feed-forward
 EFFECTS = ("speed", "pitch", "room", "noise", "gain", "spectrum")  # of augmentation; spectrum is SpecAugment
 
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """Which weights the adapter moves. Defaults are the guide's."""
+    """Which weights the adapter moves.
+
+    The guide moves q and v alone. At equal steps all linear layers understood 85 of 100 known phrases instead of 66 and
+    as many new ones (benchmarks/RESULTS.md: what to adapt). The file is larger: 9 MB instead of 2 for whisper-base.
+    """
 
     r: int = 16
     alpha: int = 32
     dropout: float = 0.05
-    target_modules: tuple[str, ...] = ("q_proj", "v_proj")
+    target_modules: tuple[str, ...] = ALL_LINEAR
     parts: tuple[str, ...] = MODEL_PARTS
 
     def __post_init__(self) -> None:
@@ -144,7 +149,14 @@ class TrainingSettings:
 PRESETS: dict[str, TrainingSettings] = {
     "default": TrainingSettings(),
     "guide": TrainingSettings(
-        steps=500, batch_size=32, warmup_steps=50, eval_every=100, patience=5, window_s=30.0, augment=()
+        steps=500,
+        batch_size=32,
+        warmup_steps=50,
+        eval_every=100,
+        patience=5,
+        window_s=30.0,
+        augment=(),
+        lora=LoraSettings(target_modules=("q_proj", "v_proj")),
     ),
 }
 

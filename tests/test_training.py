@@ -132,6 +132,9 @@ def test_the_best_step_has_the_lowest_cer_and_what_one_clip_decides_is_left_to_t
     assert chosen[8] and chosen[8].step == 60, "step 40 is better by less than one of eight clips"
     assert chosen[100] and chosen[100].step == 40
     assert best_point([Point(5, 5.0, loss=1.0)], 8) is None
+    ripe = {step: best_point(points, 100, not_before=step) for step in (50, 101)}
+    assert ripe[50] and ripe[50].step == 60, "known phrases are not learned before, whatever new ones say"
+    assert ripe[101] and ripe[101].step == 40, "a short trial still has a best step"
 
 
 def test_the_weights_of_the_best_step_are_kept_not_the_last_ones(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 
 from ..messages import message
+from ..settings import ALL_LINEAR, LoraSettings
 from .markup import Markup, escape, table_html
 from .style import AFTER, BEFORE, INK, SOFT, Picture, picture, quiet, styled
 
@@ -24,6 +25,7 @@ SHOWN_SETTINGS = (
     "patience",
     "window_s",
     "augment",
+    "lora",
 )
 
 
@@ -119,4 +121,7 @@ def effects_in_words(effects: Sequence[str]) -> str:
 def _setting(value: object) -> str:
     if isinstance(value, tuple):
         return effects_in_words(value)
+    if isinstance(value, LoraSettings):
+        kinds = [name.removesuffix("_proj") for name in value.target_modules]
+        return message("chart.presets.lora.all") if value.target_modules == ALL_LINEAR else ", ".join(kinds)
     return message("chart.presets.auto") if value == 0 else f"{value:g}" if isinstance(value, float) else str(value)

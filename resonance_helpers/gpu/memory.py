@@ -70,7 +70,8 @@ def need(model: str, batch_size: int, window_s: float = 30.0) -> Need:
     encoder = ACTIVATION_BYTES * positions * each
     decoder = (1.5 * ACTIVATION_BYTES * MAX_NEW_TOKENS + CROSS_ATTENTION_BYTES * positions) * each  # half as much again
     logits = LOGIT_BYTES * batch_size * MAX_NEW_TOKENS * VOCABULARY
-    adapted = 3 * size.layers * 2 * 2 * size.width * LoraSettings().r  # q and v of every attention, two thin matrices
+    # two thin matrices beside each linear layer: 3 attentions of 4, and 2 feed-forwards of 2 that are 4 times as wide
+    adapted = size.layers * (3 * 4 * 2 + 2 * 2 * 5) * size.width * LoraSettings().r
     weights = WEIGHT_BYTES * parameters(model) + ADAPTER_BYTES * adapted
     return Need(model, batch_size, (CONTEXT_BYTES + SLACK * (weights + encoder + decoder + logits)) / GB)
 

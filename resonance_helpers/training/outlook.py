@@ -32,15 +32,20 @@ def outlook(workspace: Workspace, settings: TrainingSettings, base_model: str = 
     fit = hold_out_dev(train, settings.dev_fraction, settings.dev_max_clips, settings.seed).fit
     a_step = settings.batch_size * settings.accumulation
     passes = settings.steps * a_step / len(fit)
-    fewest, most = SUITABLE_PASSES
+    _, most = SUITABLE_PASSES
     earlier = _last_run_like(workspace, settings, default_name(workspace, base_model))
     return Outlook(
         recordings=len(fit),
         passes=passes,
-        suits="few" if passes < fewest else "many" if passes > most else "fits",
+        suits="few" if settings.steps < fewest_steps(settings, len(fit)) else "many" if passes > most else "fits",
         usual_steps=math.ceil(USUAL_PASSES * len(fit) / a_step / 10) * 10,
         seconds=settings.all_steps * earlier.wall_seconds / earlier.steps if earlier else None,
     )
+
+
+def fewest_steps(settings: TrainingSettings, recordings: int) -> int:
+    """Steps after which each of ``recordings`` has come up as often as it must to be learned."""
+    return math.ceil(SUITABLE_PASSES[0] * recordings / (settings.batch_size * settings.accumulation))
 
 
 def _last_run_like(workspace: Workspace, settings: TrainingSettings, base_model: str) -> TrainingResult | None:

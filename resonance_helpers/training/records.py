@@ -99,9 +99,11 @@ class TrainingResult:
     guesses: tuple[Guess, ...] = ()
 
 
-def best_point(history: Sequence[Point], dev_clips: int) -> Point | None:
+def best_point(history: Sequence[Point], dev_clips: int, not_before: int = 0) -> Point | None:
     """The evaluation whose weights are kept: the lowest dev CER, and among those that are as good the lowest dev loss.
 
+    Steps from ``not_before`` on, where there are any: a dev part of new phrases cannot see that the known ones are not
+    learned yet.
     A few clips cannot tell more: what one of them can change (1 / ``dev_clips``) is no difference. By the bare CER a
     lucky clip at step 40 beat everything that the model became surer of afterwards.
     """
@@ -109,6 +111,7 @@ def best_point(history: Sequence[Point], dev_clips: int) -> Point | None:
     tested = [(cer, loss, p) for cer, loss, p in tested if math.isfinite(loss)]
     if not tested:
         return None
+    tested = [(cer, loss, p) for cer, loss, p in tested if p.step >= not_before] or tested
     as_good = min(cer for cer, _, _ in tested) + 1 / dev_clips
     return min((round(loss, 3), point.step, point) for cer, loss, point in tested if cer <= as_good)[-1]
 

@@ -34,7 +34,8 @@ from ..whisper import SpeechModel, load_speech_model
 from ..windows import choose_window
 from ..workspace import Workspace, disk_full_is_said
 from .data import Draws, augmented_table, feature_table
-from .records import CHECKPOINTS, Event, RunLog, TrainingResult, best_point
+from .outlook import fewest_steps
+from .records import CHECKPOINTS, Event, RunLog, TrainingResult
 from .trainer import SpeechTrainer, Teller, build, is_out_of_memory
 
 FINISHING_RATE = 0.5  # of the learning rate, to begin with; the whole rate shakes what was learned (loss 0.02 to 0.18)
@@ -111,7 +112,8 @@ class _Run:
 
     def _train_on_fit(self, checkpoints: Path) -> Phase:
         dev, settings = self.dev.dev, self.settings
-        teller = Teller(self.log, settings.all_steps, self.on_event, self.should_stop, dev, settings.patience)
+        ripe = fewest_steps(settings, len(self.dev.fit)) if self.dev.by == "phrases" else 0
+        teller = Teller(self.log, settings.all_steps, self.on_event, self.should_stop, dev, settings.patience, ripe)
         dev_table = feature_table(dev, self.speech, self.window_s, False, self.workspace.cache / "features")
 
         def make() -> SpeechTrainer:
@@ -122,7 +124,7 @@ class _Run:
         steps, diverged = self.log.reached, False
         if steps < settings.steps and not teller.is_exhausted():
             steps, diverged = self._fit(make)
-        best = best_point(self.log.history, len(dev))
+        best = teller.best()
         if best is None:  # the trainer looks at dev at its last step at the latest, unless it diverged before
             shutil.rmtree(checkpoints, ignore_errors=True)  # nobody should go on from them
             raise ResonanceError("RZ-0621", step=steps, rate=settings.learning_rate)

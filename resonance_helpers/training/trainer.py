@@ -79,10 +79,11 @@ class Teller(TrainerCallback):
         should_stop: Callable[[], bool] | None,
         dev: Sequence[Utterance] = (),
         patience: int = 0,
+        not_before: int = 0,
         done_steps: int = 0,
     ) -> None:
         self.log, self.total_steps, self.on_event, self.should_stop = log, total_steps, on_event, should_stop
-        self.dev, self.patience, self.done_steps = dev, patience, done_steps
+        self.dev, self.patience, self.not_before, self.done_steps = dev, patience, not_before, done_steps
         self.guesses: tuple[Guess, ...] = ()
         self.was_asked = False
         self.began, self.first_step = time.monotonic(), 0
@@ -106,10 +107,14 @@ class Teller(TrainerCallback):
             guesses, self.guesses = self.guesses, ()
             self._tell(state, guesses, dev_cer=logs["eval_cer"], dev_loss=logs["eval_loss"])
 
+    def best(self) -> Point | None:
+        """The evaluation whose weights would be kept if training ended now."""
+        return best_point(self.log.history, len(self.dev), self.not_before)
+
     def is_exhausted(self) -> bool:
         """Whether ``patience`` evaluations brought nothing better."""
         tested = [point for point in self.log.history if point.dev_cer is not None]
-        best = best_point(tested, len(self.dev)) if tested else None
+        best = self.best() if tested else None
         return best is not None and len(tested) - 1 - tested.index(best) >= self.patience
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -128,7 +133,7 @@ class Teller(TrainerCallback):
         self.log.add(point, guesses)
         if self.on_event:
             left = elapsed / max(state.global_step - self.first_step, 1) * (self.total_steps - step)
-            best = best_point(self.log.history, len(self.dev)) if self.dev else None
+            best = self.best() if self.dev else None
             self.on_event(Event(point, self.total_steps, left, guesses, best.step if best else None))
 
 
