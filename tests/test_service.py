@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import json
 import logging
 import socket
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from serving import HTTP, SHORT, SHOWN, TOKEN, Voices, make_adapter, post, refused, running, sound, wait_until_ready
+from serving import HTTP, SHORT, SHOWN, TOKEN, Voices, make_adapter, post, refused, running, sound
 
 from resonance_helpers import ResonanceError
 from resonance_helpers.messages import LANGUAGES, message
 from resonance_helpers.service import engine as engine_module
 from resonance_helpers.service.app import create_app
-from resonance_helpers.service.engine import Engine
 from resonance_helpers.service.keys import Keyring
 from resonance_helpers.service.problems import STATUS, language_of
 from resonance_helpers.service.registry import AdapterRegistry
@@ -167,42 +164,6 @@ def test_the_document_says_which_path_needs_the_key(folder_of_two: Path) -> None
     operations = {(path, method): facts for path, each in paths.items() for method, facts in each.items()}
     assert {path for (path, _), facts in operations.items() if "security" not in facts} == OPEN
     assert all("401" in facts["responses"] for facts in operations.values() if "security" in facts)
-
-
-# ── Is it there, is it ready? ────────────────────────────────────────────────
-def test_it_lives_before_it_is_ready(folder_of_two: Path) -> None:
-    may_load, told = threading.Event(), []
-    headers = {"Authorization": f"Bearer {TOKEN}", "Accept-Language": "en"}
-
-    def load() -> Voices:
-        assert may_load.wait(30)
-        return Voices()
-
-    app = create_app(load, AdapterRegistry(folder_of_two), Keyring(TOKEN), on_loaded=told.append)
-    with running(app, until_ready=False) as url:
-        assert HTTP.get(f"{url}/livez").json() == {"status": "ok"}
-        for response in (HTTP.get(f"{url}/readyz", headers=headers), HTTP.get(f"{url}/health"), post(url)):
-            refused(response, "RZ-0911")
-            assert int(response.headers["Retry-After"]) > 0
-        assert not told
-        may_load.set()
-        wait_until_ready(url)
-        assert told == [None] and HTTP.get(f"{url}/readyz", headers=headers).json() == {"status": "ok"}
-        assert post(url).json()["text"] == SHOWN["alice"]
-
-
-def test_a_model_that_cannot_be_loaded_is_told_and_never_ready(folder_of_two: Path) -> None:
-    told: list[BaseException | None] = []
-
-    def load() -> Voices:
-        raise ResonanceError("RZ-0921", path="x")
-
-    app = create_app(load, AdapterRegistry(folder_of_two), Keyring(TOKEN), on_loaded=told.append)
-    with running(app, until_ready=False) as url:
-        while not told:
-            time.sleep(0.01)
-        refused(HTTP.get(f"{url}/health"), "RZ-0911")
-    assert isinstance(told[0], ResonanceError)
 
 
 # ── Bounds ───────────────────────────────────────────────────────────────────
@@ -383,22 +344,3 @@ def test_without_a_wish_the_server_speaks_its_own(monkeypatch: pytest.MonkeyPatc
 
 def _asking(accept_language: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {TOKEN}", "Accept-Language": accept_language}
-
-
-# ── The engine ───────────────────────────────────────────────────────────────
-def test_closing_finishes_what_was_accepted() -> None:
-    voices = Voices(pause_s=0.2)
-    engine = Engine(lambda: voices, ServiceSettings())
-
-    async def ask_and_close() -> str:
-        await engine.load()
-        answer = asyncio.create_task(engine.transcribe(sound(), "alice"))
-        while not voices.active:
-            await asyncio.sleep(0.01)
-        engine.close()
-        assert not engine.ready
-        with pytest.raises(ResonanceError, match="RZ-0911"):
-            await engine.transcribe(sound(), "alice")
-        return (await answer).text
-
-    assert asyncio.run(ask_and_close()) == SHOWN["alice"]

@@ -90,22 +90,7 @@ def create_app(
     async def recognise(file: UploadFile, patient_id: str) -> Answer:
         return await engine.transcribe(await file.read(), patient_id)
 
-    @app.get("/livez")
-    async def livez() -> Health:
-        """Whether the process answers at all. Needs no key."""
-        return Health()
-
-    @app.get("/readyz", responses=UNREADY | {401: {"model": Problem}}, dependencies=needs_key)
-    async def readyz() -> Health:
-        """Whether recordings are answered: not while the model is loading and not while the service shuts down."""
-        if not engine.ready:
-            raise ResonanceError("RZ-0911", seconds=LOADING_S)
-        return Health()
-
-    @app.get("/health", responses=UNREADY)
-    async def health() -> Health:
-        """The guide's: as ``/readyz``, and needs no key."""
-        return await readyz()
+    _answer_whether_ready(app, engine, needs_key)
 
     @app.post("/transcribe", responses=PROBLEMS, dependencies=needs_key)
     async def transcribe(
@@ -122,6 +107,25 @@ def create_app(
 
     app.include_router(openai_routes.routes(registry, recognise, responses=PROBLEMS, dependencies=needs_key))
     return app
+
+
+def _answer_whether_ready(app: FastAPI, engine: Engine, needs_key: list[Any]) -> None:
+    @app.get("/livez")
+    async def livez() -> Health:
+        """Whether the process answers at all. Needs no key."""
+        return Health()
+
+    @app.get("/readyz", responses=UNREADY | {401: {"model": Problem}}, dependencies=needs_key)
+    async def readyz() -> Health:
+        """Whether recordings are answered: not while the model is loading and not while the service shuts down."""
+        if not engine.ready:
+            raise ResonanceError("RZ-0911", seconds=LOADING_S)
+        return Health()
+
+    @app.get("/health", responses=UNREADY)
+    async def health() -> Health:
+        """The guide's: as ``/readyz``, and needs no key."""
+        return await readyz()
 
 
 def _lifespan(
