@@ -84,8 +84,8 @@ EFFECTS = ("speed", "pitch", "room", "noise", "gain", "spectrum")  # of augmenta
 class LoraSettings:
     """Which weights the adapter moves.
 
-    The guide moves q and v alone. At equal steps all linear layers understood 86 of 100 known phrases instead of 66 and
-    as many new ones (benchmarks/RESULTS.md: what to adapt). The file is larger: 9 MB instead of 2 for whisper-base.
+    The guide moves q and v alone. At equal steps all linear layers understood 86 of 100 known phrases instead of 66
+    and new ones as well or slightly worse (benchmarks/RESULTS.md); the file has 9 MB instead of 2 (whisper-base).
     """
 
     r: int = 16
