@@ -117,11 +117,20 @@ def serve(
     base_model: Annotated[str, typer.Option(help=message("cli.serve.base_model"))] = "",
     host: Annotated[str, typer.Option(help=message("cli.serve.host"))] = ServiceSettings.host,
     port: Annotated[int, typer.Option(help=message("cli.serve.port"))] = ServiceSettings.port,
+    tls: Annotated[bool, typer.Option("--tls", help=message("cli.serve.tls"))] = False,
+    tls_cert: Annotated[Path | None, typer.Option(help=message("cli.serve.tls_cert"))] = None,
+    tls_key: Annotated[Path | None, typer.Option(help=message("cli.serve.tls_key"))] = None,
+    print_unit: Annotated[bool, typer.Option("--print-unit", help=message("cli.serve.print_unit"))] = False,
 ) -> None:
     with _said_plainly():
         from . import service
+        from .service import certificates
 
-        service.serve(adapters, base_model, host, port)
+        secure = certificates.chosen(tls, tls_cert, tls_key)
+        if print_unit:
+            typer.echo(service.unit(adapters, base_model, host, port, secure), nl=False)
+        else:
+            service.serve(adapters, base_model, host, port, tls=secure)
 
 
 @keys.command(name="make", help=message("cli.keys.make.help"))

@@ -44,10 +44,12 @@ class Transcript:
 class ResonanceClient:
     """Calls one service. ``url`` may end in ``/transcribe`` or not; ``timeout_s`` bounds each wait for the network.
 
-    Raises RZ-1001 (address) and RZ-1008 (a key that can't be one) at once, the rest of RZ-10xx when a call fails.
+    ``ca_file`` is the certificate of a service that made its own (``resonance serve --tls``): it alone is trusted then.
+    Raises RZ-1001 (address), RZ-1008 (a key that can't be one) and RZ-0950 (no certificate in that file) at once, the
+    rest of RZ-10xx when a call fails.
     """
 
-    def __init__(self, url: str, key: str, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, url: str, key: str, timeout_s: float = TIMEOUT_S, ca_file: Path | str | None = None) -> None:
         self.address = app_address(url)
         key = key.strip()
         if not (key.isascii() and key.isprintable() and key and " " not in key):
@@ -56,6 +58,7 @@ class ResonanceClient:
         self._http = httpx.Client(
             timeout=timeout_s,
             headers={"Authorization": f"Bearer {key}", "Accept-Language": language()},
+            verify=_trusting(ca_file) if ca_file else True,
             trust_env=not _is_this_machine(self.address),  # a proxy cannot reach this machine
         )
 
@@ -121,6 +124,17 @@ def app_address(url: str) -> str:
 def qr_svg(text: str) -> str:
     """A QR code of ``text`` as inline SVG, large enough to scan from a screen."""
     return segno.make(text, error="m", micro=False).svg_inline(scale=6, border=4, dark="#000", light="#fff")
+
+
+def _trusting(ca_file: Path | str) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise ResonanceError("RZ-0950", path=ca_file, reason=error.strerror or error) from error
+    context.verify_flags |= (
+        ssl.VERIFY_X509_PARTIAL_CHAIN
+    )  # the service's own certificate will do, without its authority
+    return context
 
 
 # ── What went wrong ──────────────────────────────────────────────────────────

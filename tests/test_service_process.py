@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -15,14 +16,17 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from serving import HTTP, make_adapter, post
+from serving import HTTP, TOKEN, Voices, make_adapter, post, running, sound
 
 from resonance_helpers import ResonanceError, adapter, service
 from resonance_helpers.audio import read_wav
+from resonance_helpers.client import ResonanceClient
 from resonance_helpers.messages import LANGUAGES, message
 from resonance_helpers.service import process as process_module
 from resonance_helpers.service import server as server_module
 from resonance_helpers.service.__main__ import main
+from resonance_helpers.service.app import create_app
+from resonance_helpers.service.keys import Keyring
 from resonance_helpers.service.registry import AdapterRegistry
 from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE
 from resonance_helpers.utterances import load_utterances
@@ -109,20 +113,38 @@ def test_the_key_travels_in_the_environment_alone(fake_process: Callable[[str], 
     assert caught.value.facts["exit_code"] == 3
 
 
+def test_the_log_is_read_as_the_service_writes_it(folder_of_two: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="resonance.service")
+    caplog.handler.setFormatter(logging.Formatter(server_module.LOG_FORMAT))
+    with running(create_app(Voices, AdapterRegistry(folder_of_two), Keyring(TOKEN))) as address:
+        post(address)
+        post(address, data={"patient_id": "nobody"})
+        post(address, headers={"Authorization": "Bearer wrong"})
+    lines = process_module.logged_requests(f"loading\n{caplog.text}Traceback …\n")
+    assert [(line.route, line.status) for line in lines] == [
+        ("POST /transcribe", 200),
+        ("POST /transcribe", 404),
+        ("POST -", 401),
+    ]
+    assert all(0 <= line.milliseconds < 60_000 for line in lines)
+    assert all(time.strptime(line.at, "%Y-%m-%d %H:%M:%S") for line in lines)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace with an adapter for the practice model (fresh, so it changes nothing)."""
     if not (PRACTICE_MODEL_DIR / "model.safetensors").exists():
         pytest.skip("the practice model is not there yet")
     from resonance_helpers import base_models, whisper
-    from resonance_helpers.settings import LoraSettings
+    from resonance_helpers.settings import LoraSettings, plain
 
     root = tmp_path_factory.mktemp("trained")
     workspace = Workspace(root / "data", root / "out", "sample")
     speech = whisper.load_speech_model(base_models.resolve(PRACTICE_MODEL, workspace.cache))
     adapter.add_fresh(speech, LoraSettings())
     manifest = adapter.read_manifest(make_adapter(root / "scratch", "sample"))
-    adapter.save(speech, workspace.adapter, replace(manifest, base_model=adapter.identity(speech)))
+    facts = {"base_model": adapter.identity(speech), "lora": plain(LoraSettings())}
+    adapter.save(speech, workspace.adapter, replace(manifest, **facts))
     return workspace
 
 
@@ -135,9 +157,10 @@ def test_nothing_is_written_where_nobody_speaks(trained: Workspace, converted_sa
     spoken = read_wav(load_utterances(converted_sample)[0].wav)
     silence = np.zeros(SAMPLE_RATE, np.float32)
     assert speech.recognise([silence], 4.0) != [""]  # it would hear one of its phrases
-    heard = voices.recognise([silence, spoken, silence], "sample")
-    assert heard == ["", *voices.recognise([spoken], "sample"), ""] and heard[1]
-    assert voices.recognise([silence], "sample") == [""]
+    voice = voices.load("sample")
+    heard = [each.text for each in voices.recognise([silence, spoken, silence], voice, 4.0)]
+    assert heard == ["", voices.recognise([spoken], voice, 4.0)[0].text, ""] and heard[1]
+    assert [each.text for each in voices.recognise([silence], voice, 4.0)] == [""]
 
 
 @pytest.mark.slow
@@ -153,6 +176,19 @@ def test_the_real_process_serves_a_real_model_and_ends(trained: Workspace) -> No
     with pytest.raises(httpx.ConnectError):
         HTTP.get(f"{running_service.url}/health")
     running_service.stop()  # again does no harm
+
+
+@pytest.mark.slow
+def test_the_real_process_serves_https_to_who_trusts_its_certificate(trained: Workspace) -> None:
+    with service.start(trained, tls=True) as secure:
+        assert secure.url.startswith("https://") and secure.ca_file
+        with ResonanceClient(secure.url, secure.token, ca_file=secure.ca_file) as client:
+            assert client.transcribe(sound()).model == PRACTICE_MODEL
+        with ResonanceClient(secure.url, secure.token) as stranger, pytest.raises(ResonanceError) as caught:
+            stranger.health()
+        assert caught.value.code == "RZ-1005"
+    assert service.Certificate(secure.ca_file, secure.ca_file.with_name("key.pem")).fingerprint in secure.log(100)
+    assert [(line.route, line.status) for line in secure.requests()] == [("POST /transcribe", 200)]
 
 
 @pytest.mark.slow
@@ -176,7 +212,7 @@ def test_the_service_ends_when_its_parent_is_killed(trained: Workspace, tmp_path
         address = parent.stdout.readline().strip()
         assert HTTP.get(f"{address}/health").status_code == 200
         os.kill(parent.pid, signal.SIGKILL)
-    for _ in range(100):
+    for _ in range(300):
         try:
             HTTP.get(f"{address}/health")
         except httpx.TransportError:

@@ -2,10 +2,13 @@
 
 ``start`` runs the service as a process of its own and is light to import; ``serve`` is that process. From the outside
 in: ``guard`` (the key, before anything of a body is read), ``app`` (the HTTP routes), ``engine`` (one inference thread
-behind a bounded queue), ``registry`` (whose adapter), ``voices`` (the model itself).
+behind a bounded queue), ``registry`` (whose adapter), ``voices`` (the model itself). Beside them:
+``certificates`` (https) and ``systemd`` (how it is kept running).
 """
 
-from .process import ServiceProcess, start
+from .certificates import Certificate
+from .process import LoggedRequest, ServiceProcess, start
 from .server import serve
+from .systemd import unit
 
-__all__ = ["ServiceProcess", "serve", "start"]
+__all__ = ["Certificate", "LoggedRequest", "ServiceProcess", "serve", "start", "unit"]

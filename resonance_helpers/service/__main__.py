@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..messages import ResonanceError
 from ..settings import ServiceSettings
+from . import certificates
 from .server import serve
 
 
@@ -21,12 +22,16 @@ def main() -> int:
     )
     parser.add_argument("--host", default=ServiceSettings.host)
     parser.add_argument("--port", type=int, default=ServiceSettings.port)
+    parser.add_argument("--tls", action="store_true", help="https, with a certificate that is made here")
+    parser.add_argument("--tls-cert", type=Path, help="https, with this certificate (PEM, its authorities after it)")
+    parser.add_argument("--tls-key", type=Path, help="the private key of --tls-cert (PEM)")
     parser.add_argument("--until-stdin-closes", action="store_true", help="stop when standard input ends")
     given = parser.parse_args()
     # the bare descriptor: a thread that waits inside a buffered reader makes Python abort when it exits first
     until = (lambda: os.read(sys.stdin.fileno(), 1)) if given.until_stdin_closes else None
     try:
-        serve(given.adapters, given.base_model, given.host, given.port, until=until)
+        tls = certificates.chosen(given.tls, given.tls_cert, given.tls_key)
+        serve(given.adapters, given.base_model, given.host, given.port, tls=tls, until=until)
     except ResonanceError as error:
         print(error, file=sys.stderr)
         return 1

@@ -9,32 +9,54 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from ..messages import ResonanceError
 from ..settings import ServiceSettings
 from ..workspace import REPOSITORY, Workspace
+from . import certificates
+from .certificates import Certificate
 from .keys import new_key
 from .server import GRACE_S, TOKEN_VARIABLE, adapters_folder, listen, require_installed, url_of
 
 LOG_LINES = 12  # of the log, in an error
 POLL_S = 0.1
+_REQUEST = re.compile(r"^(\S+ [\d:]+),\d+ ([A-Z]+ \S+) (\d+) (\d+) ms$", re.MULTILINE)  # as ``guard`` writes it
+
+
+@dataclass(frozen=True)
+class LoggedRequest:
+    """What the service's log keeps of one request. Nobody's name, key or words are in it."""
+
+    at: str  # the machine's own time, YYYY-MM-DD HH:MM:SS
+    route: str  # such as ``POST /transcribe``
+    status: int
+    milliseconds: int
 
 
 class ServiceProcess:
-    """A running service. Use it as a context manager, or call ``stop``; it also ends with this Python."""
+    """A running service. Use it as a context manager, or call ``stop``; it also ends with this Python.
 
-    def __init__(self, process: subprocess.Popen[bytes], url: str, token: str, log_path: Path) -> None:
+    ``ca_file`` is the certificate of a service that speaks https, for clients: they trust it and no other.
+    """
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], url: str, token: str, log_path: Path, ca_file: Path | None = None
+    ) -> None:
         self._process = process
         self.url = url
         self.token = token
         self.log_path = log_path
+        self.ca_file = ca_file
+        self._trust = certificates.trusting(ca_file) if ca_file else None
         atexit.register(self.stop)
 
     @property
@@ -44,6 +66,10 @@ class ServiceProcess:
     def log(self, lines: int = LOG_LINES) -> str:
         """The last lines of the service's log."""
         return "\n".join(self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+    def requests(self) -> list[LoggedRequest]:
+        """The requests in the log, the oldest first. Questions for ``/health`` are not in it: monitors ask all day."""
+        return logged_requests(self.log_path.read_text(encoding="utf-8", errors="replace"))
 
     def stop(self, grace_s: float = GRACE_S + 5) -> None:
         """Let it finish the answers it is giving, for ``grace_s`` seconds, then end it. May be called again."""
@@ -77,12 +103,18 @@ class ServiceProcess:
         self.stop()
 
     def _is_healthy(self) -> bool:
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy cannot reach this machine
+        no_proxy = urllib.request.ProxyHandler({})  # a proxy cannot reach this machine
+        direct = urllib.request.build_opener(no_proxy, urllib.request.HTTPSHandler(context=self._trust))
         try:
             with direct.open(f"{self.url}/health", timeout=2) as answer:
                 return answer.status == 200
         except (urllib.error.URLError, OSError):
             return False
+
+
+def logged_requests(log: str) -> list[LoggedRequest]:
+    """The lines of a service's log that tell of a request."""
+    return [LoggedRequest(at, route, int(status), int(ms)) for at, route, status, ms in _REQUEST.findall(log)]
 
 
 def start(
@@ -92,20 +124,24 @@ def start(
     host: str = ServiceSettings.host,
     token: str | None = None,
     timeout_s: float = 300.0,
+    tls: bool | Certificate = False,
 ) -> ServiceProcess:
     """Start ``python -m resonance_helpers.service`` and wait until it answers.
 
-    ``adapters`` and ``base_model`` are as for ``serve``; ``port`` 0 picks a free one; without a ``token`` one is made.
-    ``timeout_s`` covers loading the model. Raises RZ-0006, RZ-0920, RZ-0923, RZ-0925 and RZ-0926.
+    ``adapters``, ``base_model`` and ``tls`` are as for ``serve``; ``port`` 0 picks a free one; without a ``token`` one
+    is made. ``timeout_s`` covers loading the model. Raises RZ-0006, RZ-0920, RZ-0923, RZ-0925, RZ-0926 and RZ-095x.
     """
     require_installed()
     folder = adapters_folder(adapters)
+    certificate = certificates.prepare(tls, folder, host)
     with listen(host, port) as probe:  # says at once that a port is taken, and finds a free one
         port = probe.getsockname()[1]
     token = token or new_key()
     log_path = folder / "cache" / f"service-{port}.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
     arguments = [str(folder), "--host", host, "--port", str(port), "--base-model", base_model, "--until-stdin-closes"]
+    if certificate:  # named, so that the child serves with the very one that is trusted here
+        arguments += ["--tls-cert", str(certificate.file), "--tls-key", str(certificate.key)]
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "resonance_helpers.service", *arguments],
@@ -116,7 +152,8 @@ def start(
             start_new_session=True,  # the interrupt button of a notebook is not meant for the service …
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # … nor is it on Windows
         )
-    service = ServiceProcess(process, url_of(host, port), token, log_path)
+    url = url_of(host, port, secure=certificate is not None)
+    service = ServiceProcess(process, url, token, log_path, certificate.file if certificate else None)
     try:
         service.wait_until_ready(timeout_s)
     except BaseException:  # an impatient Ctrl + C as well

@@ -10,12 +10,15 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..messages import ResonanceError, message
 from ..settings import PRACTICE_MODEL, ServiceSettings
 from ..workspace import Workspace, require
+from . import certificates
+from .certificates import Certificate
 from .keys import KEYS_FILE, Keyring, new_key, read_keys
 
 if TYPE_CHECKING:
@@ -26,8 +29,16 @@ if TYPE_CHECKING:
     from .voices import WhisperVoices
 
 TOKEN_VARIABLE = "RESONANCE_TOKEN"  # the environment, because everybody on a machine may read a command line
-NEEDED = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}  # module → package
+NEEDED = {  # module → package
+    "fastapi": "fastapi",
+    "uvicorn": "uvicorn",
+    "python_multipart": "python-multipart",
+    "prometheus_client": "prometheus-client",
+    "cryptography": "cryptography",
+    "psutil": "psutil",
+}
 LAYOUTS = ("", "adapter/", "*/adapter/")  # where manifests lie below the served folder, as `registry` reads them
+LOG_FORMAT = "%(asctime)s %(message)s"
 GRACE_S = 10  # for requests that are being answered when the service is told to stop
 
 
@@ -38,19 +49,22 @@ def serve(
     port: int = ServiceSettings.port,
     token: str | None = None,
     *,
+    tls: bool | Certificate = False,
     until: Callable[[], object] | None = None,
 ) -> None:
     """Serve the adapters of one patient (a workspace or ``OUTPUT_DIR``) or of a folder of many until Ctrl + C.
 
     ``base_model`` is a name or folder; empty means the one the adapters were trained on. Without a ``token`` that of
     the environment (``RESONANCE_TOKEN``) is used; where that is missing too and the folder's file of keys has none, one
-    is made and shown. ``until`` blocks in a thread of its own; when it returns, the service stops. Raises RZ-0006,
-    RZ-092x, RZ-061x and RZ-065x.
+    is made and shown. ``tls`` serves https: with your own certificate, or with one that is made here when True.
+    ``until`` blocks in a thread of its own; when it returns, the service stops. Raises RZ-0006, RZ-092x, RZ-095x,
+    RZ-061x and RZ-065x.
     """
     require_installed()
     folder = adapters_folder(adapters)
-    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+    logging.basicConfig(format=LOG_FORMAT, level=logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    certificate = certificates.prepare(tls, folder, host)
     with listen(host, port) as listening:
         import uvicorn
 
@@ -69,10 +83,10 @@ def serve(
                 failures.append(failure)
                 server.should_exit = True
             else:
-                _introduce(registry, listening, shown_key=made)
+                _introduce(registry, listening, certificate, shown_key=made)
 
         app = create_app(lambda: _voices(registry, base_model, folder), registry, keyring, on_loaded=on_loaded)
-        server = uvicorn.Server(uvicorn_config(app))
+        server = uvicorn.Server(uvicorn_config(app, certificate))
         if until:
             threading.Thread(target=_stop_after, args=(until, server), daemon=True).start()
         with contextlib.suppress(KeyboardInterrupt):
@@ -81,12 +95,20 @@ def serve(
             raise failures[0]
 
 
-def uvicorn_config(app: FastAPI) -> uvicorn.Config:
+def uvicorn_config(app: FastAPI, certificate: Certificate | None = None) -> uvicorn.Config:
     """How the service runs. No access log: paths may hold keys and queries anything; ``guard`` writes its own lines."""
     import uvicorn
 
+    file, key = (certificate.file, certificate.key) if certificate else (None, None)
     return uvicorn.Config(
-        app, log_config=None, log_level="warning", access_log=False, ws="none", timeout_graceful_shutdown=GRACE_S
+        app,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        ws="none",
+        timeout_graceful_shutdown=GRACE_S,
+        ssl_certfile=file,
+        ssl_keyfile=key,
     )
 
 
@@ -112,8 +134,10 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket bound to ``host`` and ``port`` (0: any free one), before anything slow happens. Raises RZ-0923."""
     with contextlib.ExitStack() as undo:
         try:
-            family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-            listening = undo.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+            family, kind, protocol, _, address = found
+            # asyncio turns delays off only where the protocol is named; else an answer waits 40 ms for an ACK
+            listening = undo.enter_context(socket.socket(family, kind, protocol))
             if sys.platform != "win32":  # there it would let two services share a port
                 listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(address)
@@ -123,10 +147,10 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def url_of(host: str, port: int) -> str:
+def url_of(host: str, port: int, secure: bool = False) -> str:
     """The address under which a service that listens on ``host`` is reached from this machine."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+    return f"{'https' if secure else 'http'}://{f'[{reachable}]' if ':' in reachable else reachable}:{port}"
 
 
 def _voices(registry: AdapterRegistry, base_model: str, folder: Path) -> WhisperVoices:
@@ -138,16 +162,21 @@ def _voices(registry: AdapterRegistry, base_model: str, folder: Path) -> Whisper
     print(message("service.loading", model=name), flush=True)
     base = resolve(name, folder / "cache", on_message=lambda text: print(text, flush=True))
     voices = WhisperVoices(load_speech_model(base, registry.language), registry)
-    voices.attach(registry.patients[0])  # the first request should not pay for it, and a misfit shows at once
+    voices.warm_up(registry.patients[0])
     return voices
 
 
-def _introduce(registry: AdapterRegistry, listening: socket.socket, shown_key: str) -> None:
+def _introduce(
+    registry: AdapterRegistry, listening: socket.socket, certificate: Certificate | None, shown_key: str
+) -> None:
     host, port = listening.getsockname()[:2]
+    url = url_of(host, port, secure=certificate is not None)
     lines = [
-        message("service.ready", url=url_of(host, port), count=len(registry.patients), model=registry.base_model),
+        message("service.ready", url=url, count=len(registry.patients), model=registry.base_model),
         message("service.not_for"),
     ]
+    if certificate:
+        lines += _about(certificate, host, port)
     if registry.base_model == PRACTICE_MODEL:
         lines.append(message("service.practice"))
     if host not in ("127.0.0.1", "::1"):
@@ -155,6 +184,19 @@ def _introduce(registry: AdapterRegistry, listening: socket.socket, shown_key: s
     if shown_key:
         lines.append(message("service.new_key", token=shown_key))
     print("\n".join(lines), flush=True)
+
+
+def _about(certificate: Certificate, host: str, port: int) -> list[str]:
+    """What a family needs to know to trust the certificate, and the addresses for their phones."""
+    lines = [message("service.tls", fingerprint=certificate.fingerprint, day=f"{certificate.ends:%Y-%m-%d}")]
+    if certificate.is_self_signed:
+        lines.append(message("service.tls.warns"))
+        if ip_address(host).is_loopback:
+            lines.append(message("service.tls.loopback"))
+        if ip_address(host).is_unspecified:
+            urls = (url_of(address, port, secure=True) for address in certificates.addresses_to_show(certificate))
+            lines.append(message("service.tls.addresses", urls="  ".join(urls)))
+    return lines
 
 
 def _stop_after(until: Callable[[], object], server: uvicorn.Server) -> None:
