@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprec
 
 SCHEMA = 1
 WEIGHTS, CONFIG, MANIFEST = "adapter_model.safetensors", "adapter_config.json", "resonance.json"
+_FREE_IN_CONFIG = {"base_model_name_or_path", "inference_mode", "peft_version", "revision"}  # what a file may say anew
+_KINDS: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "dict": dict}
 PACKAGES = ("torch", "transformers", "peft")  # whose versions a manifest keeps
 
 
@@ -64,6 +67,29 @@ class Manifest:
     speech_bar: float = 0.0  # ``speech_gate.personal_bar`` of the recordings; 0 in adapters from before it
     schema: int = SCHEMA
 
+    def __post_init__(self) -> None:
+        """TypeError or ValueError for a field that a hand or another program wrote wrongly."""
+        for field in fields(self):
+            kind = _KINDS[str(field.type).partition("[")[0]]
+            if not isinstance(getattr(self, field.name), kind):
+                raise TypeError(field.name)
+        datetime.fromisoformat(self.time)
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A verified adapter in memory, in no model yet: what it is, its LoRA settings, its weights, where it came from."""
+
+    manifest: Manifest
+    lora: LoraSettings
+    weights: dict[str, torch.Tensor]
+    folder: Path
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the weights."""
+        return sum(weight.nbytes for weight in self.weights.values())
+
 
 def versions() -> dict[str, str]:
     """Versions of the packages that decide what an adapter does."""
@@ -81,15 +107,7 @@ def identity(speech: SpeechModel) -> dict[str, str]:
 
 def add_fresh(speech: SpeechModel, lora: LoraSettings, name: str = "default") -> PeftModel:
     """Put an untrained adapter onto ``speech``; only its weights are trainable."""
-    config = LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        # a list would name modules of both parts
-        target_modules=rf".*\.({'|'.join(lora.parts)})\.layers\..*\.({'|'.join(lora.target_modules)})",
-        bias="none",
-    )  # no task_type: SEQ_2_SEQ_LM would make PEFT pass input_ids to Whisper
-    speech.model = get_peft_model(speech.whisper, config, adapter_name=name)
+    speech.model = get_peft_model(speech.whisper, _config_of(lora), adapter_name=name)
     return speech.model
 
 
@@ -150,29 +168,78 @@ def refuse_other_patient(workspace: Workspace) -> None:
         raise ResonanceError("RZ-0005", path=workspace.output_dir, found=found, given=workspace.patient_id)
 
 
-def attach(speech: SpeechModel, folder: Path, name: str = "default") -> Manifest:
-    """Verify the adapter in ``folder`` and add it to ``speech`` under ``name``; it is not active until ``using``.
+def load(speech: SpeechModel, folder: Path) -> Loaded:
+    """Read the adapter in ``folder`` and verify that it was made for ``speech``, which stays as it is. Any thread may.
 
-    Raises RZ-0610 (no manifest), RZ-0612 (another base model), RZ-0613 (another language), RZ-0614 (weights that do not
-    fit). Nothing is attached when anything fails.
+    Raises RZ-0610 (no manifest), RZ-0612 (another base model), RZ-0613 (another language), RZ-0614 (weights that can't
+    be read or are no numbers, or settings that are not those of the manifest).
     """
+    before = _identity_of(folder)
     manifest = read_manifest(folder)
     _check_base(speech, folder, manifest)
     if manifest.language != speech.language:
         raise ResonanceError("RZ-0613", path=folder, found=manifest.language, given=speech.language)
     try:
         weights = load_file(folder / WEIGHTS)  # safetensors only: a pickle can run code
-        config = _read_config(folder)
-    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        lora = _read_lora(folder, manifest)
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError, ResonanceError) as error:
         raise ResonanceError("RZ-0614", path=folder, detail=str(error)) from error
-    model = _add(speech, config, name)
+    if not all(torch.isfinite(weight).all() for weight in weights.values()):
+        raise ResonanceError("RZ-0614", path=folder, detail="NaN")
+    if _identity_of(folder) != before:  # a training has just replaced it: nothing may be half of each
+        return load(speech, folder)
+    return Loaded(manifest, lora, {key: weight.to(speech.whisper.device) for key, weight in weights.items()}, folder)
+
+
+def attach(speech: SpeechModel, folder: Path, name: str = "default") -> Manifest:
+    """Verify the adapter in ``folder`` and add it to ``speech`` under ``name``; it is not active until ``using``.
+
+    Raises what ``load`` raises, and RZ-0614 for weights of another shape. Nothing is attached when anything fails.
+    """
+    loaded = load(speech, folder)
+    model = _add(speech, _config_of(loaded.lora), name)
     try:
-        _check_keys(model, weights, folder, name)
-        set_peft_model_state_dict(model, weights, adapter_name=name)
+        _check_keys(model, loaded.weights, folder, name)
+        set_peft_model_state_dict(model, loaded.weights, adapter_name=name)
     except BaseException:
         detach(speech, name)
         raise
-    return manifest
+    return loaded.manifest
+
+
+class Slots:
+    """Room in one model for adapters that take turns: one slot for each shape, whose parameters are pointed at the
+    weights of whoever speaks.
+
+    A model then holds one adapter however many patients there are, and to change it takes a fraction of a millisecond.
+    PEFT's own ``set_adapter`` walks through every adapter that is attached. For one thread at a time.
+    """
+
+    def __init__(self, speech: SpeechModel) -> None:
+        self._speech = speech
+        self._slots: dict[LoraSettings, tuple[str, dict[str, torch.nn.Parameter]]] = {}
+        self._active: Loaded | None = None
+
+    def activate(self, loaded: Loaded) -> None:
+        """From here on the model answers with ``loaded``. Raises RZ-0614 for weights that don't fit the model."""
+        if self._active is loaded:
+            return
+        self._active = None  # until every weight is in its place, the slot is nobody's
+        name, parameters = self._slot(loaded.lora)
+        _check_shapes(parameters, loaded.weights, loaded.folder)
+        self._speech.model.set_adapter(name)
+        for key, parameter in parameters.items():
+            parameter.data = loaded.weights[key]
+        self._active = loaded
+
+    def _slot(self, lora: LoraSettings) -> tuple[str, dict[str, torch.nn.Parameter]]:
+        if lora not in self._slots:
+            name = f"resonance_slot_{len(self._slots)}"
+            model = _add(self._speech, _config_of(lora), name)
+            inside = f".{name}."
+            parameters = {key.replace(inside, "."): p for key, p in model.named_parameters() if inside in key}
+            self._slots[lora] = name, parameters
+        return self._slots[lora]
 
 
 def detach(speech: SpeechModel, name: str) -> None:
@@ -217,14 +284,38 @@ def _check_base(speech: SpeechModel, folder: Path, manifest: Manifest) -> None:
         raise ResonanceError("RZ-0612", path=folder, found=manifest.base_model["name"], given=speech.base.name)
 
 
-def _read_config(folder: Path) -> LoraConfig:
+def _config_of(lora: LoraSettings) -> LoraConfig:
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        # a list would name modules of both parts
+        target_modules=rf".*\.({'|'.join(lora.parts)})\.layers\..*\.({'|'.join(lora.target_modules)})",
+        bias="none",
+    )  # no task_type: SEQ_2_SEQ_LM would make PEFT pass input_ids to Whisper
+
+
+def _read_lora(folder: Path, manifest: Manifest) -> LoraSettings:
+    """The settings of the manifest, which PEFT's file beside it has to repeat: that file could ask for anything."""
     if not (folder / CONFIG).is_file():  # PEFT would take the folder's name for a repository and ask the hub
         raise FileNotFoundError(CONFIG)
     config = LoraConfig.from_pretrained(str(folder))
     if not isinstance(config, LoraConfig):
         raise TypeError(f"{CONFIG}: {config.peft_type}")
-    config.inference_mode = True
-    return config
+    given: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in manifest.lora.items()
+    }
+    lora = LoraSettings(**given)
+    found, expected = config.to_dict(), _config_of(lora).to_dict()
+    other = sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
+    if unlike := set(other) - _FREE_IN_CONFIG:
+        raise ValueError(f"{CONFIG}: {', '.join(sorted(unlike))}")
+    return lora
+
+
+def _identity_of(folder: Path) -> int | None:
+    """What changes when the folder is replaced as a whole, which is how adapters are written."""
+    return folder.stat().st_ino if folder.exists() else None
 
 
 def _add(speech: SpeechModel, config: LoraConfig, name: str) -> PeftModel:
@@ -237,9 +328,12 @@ def _add(speech: SpeechModel, config: LoraConfig, name: str) -> PeftModel:
 
 
 def _check_keys(model: PeftModel, weights: dict[str, torch.Tensor], folder: Path, name: str) -> None:
-    expected = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    _check_shapes(get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False), weights, folder)
+
+
+def _check_shapes(expected: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], folder: Path) -> None:
     shapes = {key: tuple(value.shape) for key, value in expected.items()}
-    given = {key: tuple(value.shape) for key, value in weights.items()}
+    given: dict[str, Any] = {key: tuple(value.shape) for key, value in weights.items()}
     wrong = sorted(key for key in shapes.keys() | given.keys() if shapes.get(key) != given.get(key))
     if wrong:
         raise ResonanceError("RZ-0614", path=folder, detail=", ".join(wrong[:3]))

@@ -306,17 +306,16 @@ def measure(samples: np.ndarray, rate: int = SAMPLE_RATE) -> Quality:
     """Level, noise and speech of one clip (n,).
 
     Energies of frames of ``FRAME_S``: their 90th against their 10th percentile is a plain estimate of speech over
-    noise, and a frame counts as speech where it is well above the quiet ones and not far below the loudest.
+    noise, and a frame counts as speech where it stands out.
     """
-    frames = _frame_levels(samples, rate)
+    frames = frame_levels(samples, rate)
     quiet, loud = np.percentile(frames, [10, 90])
-    threshold = max(frames.max() - 30.0, min(quiet + 6.0, frames.max() - 10.0))
     return Quality(
         seconds=len(samples) / rate,
         peak_dbfs=_db(float(np.abs(samples).max(initial=0.0))),
         rms_dbfs=_db(float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if len(samples) else 0.0),
         snr_db=float(loud - quiet),
-        speech_s=float(np.count_nonzero(frames >= threshold)) * len(samples) / rate / len(frames),
+        speech_s=float(np.count_nonzero(stands_out(frames))) * len(samples) / rate / len(frames),
         clipped=float(np.mean(np.abs(samples) >= 32767 / 32768)) if len(samples) else 0.0,
     )
 
@@ -328,7 +327,7 @@ def has_speech(samples: np.ndarray, rate: int = SAMPLE_RATE) -> bool:
     clicks; what swells or rings as long as a syllable (a knock, a beep, a car) passes, and so does other people's talk.
     """
     rules = SOUND_RULES
-    frames = np.maximum(_frame_levels(samples, rate), rules.background_dbfs)
+    frames = np.maximum(frame_levels(samples, rate), rules.background_dbfs)
     rises = frames >= np.percentile(frames, 10) + rules.rise_db
     changes = np.flatnonzero(np.diff(rises, prepend=False, append=False))  # where a rise begins, where it ends, …
     longest = (changes[1::2] - changes[::2]).max(initial=0)
@@ -359,12 +358,19 @@ def explain(code: str, quality: Quality, window_s: float, name: str) -> str:
     return message(code, name=name, window_s=window_s, **asdict(quality))
 
 
-def _frame_levels(samples: np.ndarray, rate: int) -> np.ndarray:
+def frame_levels(samples: np.ndarray, rate: int = SAMPLE_RATE) -> np.ndarray:
+    """The level of each ``FRAME_S`` of ``samples`` (n,) in dB relative to full scale, one frame at least."""
     length = max(1, round(FRAME_S * rate))
     padded = np.pad(samples, (0, max(0, length - len(samples))))
     frames = padded[: len(padded) // length * length].reshape(-1, length)
     power = np.square(frames, dtype=np.float64).mean(axis=1)
     return 10.0 * np.log10(np.maximum(power, 1e-10))  # digital silence counts as −100 dB
+
+
+def stands_out(frames: np.ndarray) -> np.ndarray:
+    """Which of the ``frames`` (levels in dB) are sound and not the clip's own background: bool, same shape."""
+    quiet, loudest = np.percentile(frames, 10), frames.max()
+    return frames >= max(loudest - 30.0, min(quiet + 6.0, loudest - 10.0))
 
 
 def _db(amplitude: float) -> float:

@@ -33,6 +33,7 @@ class SoundRules:
 
 
 SOUND_RULES = SoundRules()
+UNSURE_BELOW = 0.85  # the model's own probability of its words: below it 30 of 33 wrong answers, 6 of 107 right ones
 SPEECH_BAR = 0.3  # how sure Silero's voice detector must be; the bar of a person it is less sure of lies lower
 
 # ── Windows ──────────────────────────────────────────────────────────────────
@@ -77,6 +78,7 @@ def _positive(name: str, value: int) -> None:
 
 MODEL_PARTS = ("encoder", "decoder")  # of Whisper
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")  # of each layer, attention and feed-forward
+MAX_RANK = 256  # more is no small adapter any more, and a file from elsewhere could ask for all the memory
 EFFECTS = ("speed", "pitch", "room", "noise", "gain", "spectrum")  # of augmentation; spectrum is SpecAugment
 
 
@@ -97,6 +99,8 @@ class LoraSettings:
     def __post_init__(self) -> None:
         _known("lora.parts", self.parts, MODEL_PARTS)
         _positive("lora.r", self.r)
+        if self.r > MAX_RANK:
+            raise ResonanceError("RZ-0001", name="lora.r", value=self.r, allowed=f"1–{MAX_RANK}")
         _positive("lora.alpha", self.alpha)
         if not 0 <= self.dropout < 1:
             raise ResonanceError("RZ-0001", name="lora.dropout", value=self.dropout, allowed="0 ≤ x < 1")
@@ -167,9 +171,22 @@ class ServiceSettings:
 
     host: str = "127.0.0.1"
     port: int = 8000
+    cors_origins: tuple[str, ...] = ()  # web pages from elsewhere that may ask; none
+    # What comes in
     max_body_bytes: int = 20 * 1024 * 1024  # a minute of CD-quality stereo WAV is 10 MB
-    max_audio_s: float = 30.0
-    queue_size: int = 16
+    max_bundle_bytes: int = 128 * 1024 * 1024  # an adapter as a zip; whisper-small's has about 26 MB
+    max_held_bytes: int = 256 * 1024 * 1024  # of all bodies that are being read or answered
+    body_s: float = 60.0  # for a body to arrive
+    max_audio_s: float = 60.0  # what is longer than the patient's window is cut at pauses
+    decoders: int = 2  # processes
+    decode_s: float = 10.0  # for one recording; a phrase takes milliseconds
+    # What waits
+    queue_size: int = 32
+    deadline_s: float = 30.0  # from the whole upload to the answer; nobody waits longer for a sentence
+    batch_size: int = 8  # pieces of one patient and window, answered together
+    # What stays in memory
+    max_adapters: int = 64
+    max_adapter_bytes: int = 512 * 1024 * 1024
 
 
 # Ports that AutoDL's "custom service" has opened for personal accounts.

@@ -19,12 +19,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
+from typing import Literal
 
 import cn2an
 from opencc import OpenCC
 from pypinyin import Style, lazy_pinyin
+
+Script = Literal["simplified", "traditional"]
+_HAN = re.compile(r"[\u4e00-\u9fff]")
 
 # OpenCC's t2s leaves these; its tw2s breaks others (么 → 幺, 抬 → 擡). 著 means 着 (看著) except in such words.
 _ZHE = re.compile(r"(?<![原名专显编论巨土遗昭卓拙译合])著(?![名作称书者述录])")
@@ -97,8 +101,8 @@ _SPACE_IN_CHINESE = re.compile(r"\s+(?=[^\x00-\x7f])|(?<=[^\x00-\x7f])\s+")
 
 
 @cache
-def _opencc() -> OpenCC:
-    return OpenCC("t2s")  # reads its dictionaries, so once
+def _opencc(direction: str = "t2s") -> OpenCC:
+    return OpenCC(direction)  # reads its dictionaries, so once
 
 
 def simplify(text: str) -> str:
@@ -107,6 +111,27 @@ def simplify(text: str) -> str:
     for written, meant in _LEFT_BY_OPENCC:
         simplified = simplified.replace(written, meant)
     return simplified
+
+
+def show(phrases: Sequence[str], script: Script = "simplified", punctuation: bool = True) -> str:
+    """What was said in pieces, one behind the other, in the ``script`` that the reader wants.
+
+    A comma stands between two pieces where there is no sign already; without ``punctuation`` a space stands for any.
+    """
+    joined = ""
+    for phrase in phrases:
+        comma = "，" if _HAN.search(joined) else ", "
+        joined += phrase if not joined or _is_sign(joined[-1]) else comma + phrase
+    shown = simplify(joined)
+    if script == "traditional":
+        shown = _opencc("s2t").convert(shown)
+    if not punctuation:
+        shown = " ".join("".join(" " if _is_sign(c) else c for c in shown).split())
+    return shown
+
+
+def _is_sign(character: str) -> bool:
+    return unicodedata.category(character).startswith("P")
 
 
 @lru_cache(maxsize=4096)

@@ -24,10 +24,12 @@ from .windows import allow_short_windows, native_window_s
 
 @dataclass(frozen=True)
 class Heard:
-    """One answer. ``cut``: the bound on tokens ended it, the model itself had not."""
+    """One answer. ``cut``: the bound on tokens ended it, the model itself had not. ``sure``: the model's own
+    probability for its tokens, 0–1, their geometric mean."""
 
     text: str
     cut: bool
+    sure: float = 1.0
 
 
 @dataclass
@@ -97,9 +99,9 @@ class SpeechModel:
         answers: list[Heard] = []
         for start in range(0, len(samples), batch_size):
             features = self.features(samples[start : start + batch_size], window_s or self.native_window_s)
-            tokens = self.greedy(features)
+            tokens, logprobs = self._greedy(features, MAX_NEW_TOKENS)
             cut = (tokens != self.end).all(dim=1).tolist()
-            answers += map(Heard, self.decode(tokens), cut)
+            answers += map(Heard, self.decode(tokens), cut, self._sure(tokens, logprobs))
             if on_progress:
                 on_progress(len(answers), len(samples))
         return answers
@@ -108,12 +110,16 @@ class SpeechModel:
         """Token ids [clips, tokens] to text without special tokens."""
         return [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
 
-    @torch.inference_mode()
     def greedy(self, features: torch.Tensor, max_new_tokens: int = MAX_NEW_TOKENS) -> torch.Tensor:
         """The most likely token at each step: ``features`` [clips, mels, frames] → token ids [clips, ≤ max_new_tokens].
 
         Rows that ended early are filled with the end token.
         """
+        return self._greedy(features, max_new_tokens)[0]
+
+    @torch.inference_mode()
+    def _greedy(self, features: torch.Tensor, max_new_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids as ``greedy``, and the log probability of each, both [clips, tokens]."""
         whisper, config = self.whisper, self.whisper.generation_config
         was_training = whisper.training
         whisper.eval()
@@ -122,20 +128,28 @@ class SpeechModel:
         at_start = self._forbidden(config.begin_suppress_tokens) + forbidden
         tokens = torch.tensor([self.prompt] * len(features), device=whisper.device)
         ended = torch.zeros(len(features), dtype=torch.bool, device=whisper.device)
-        cache, steps = None, []
+        cache, steps, logprobs = None, [], []
         for step in range(max_new_tokens):
             output = whisper.model.decoder(
                 input_ids=tokens, encoder_hidden_states=encoded, past_key_values=cache, use_cache=True
             )
             cache = output.past_key_values
             logits = whisper.proj_out(output.last_hidden_state[:, -1]).float() + (forbidden if step else at_start)
-            tokens = logits.argmax(-1, keepdim=True).masked_fill(ended[:, None], self.end)
+            best, tokens = logits.max(-1, keepdim=True)
+            logprobs.append(best - logits.logsumexp(-1, keepdim=True))
+            tokens = tokens.masked_fill(ended[:, None], self.end)
             ended |= tokens[:, 0] == self.end
             steps.append(tokens)
             if ended.all():
                 break
         whisper.train(was_training)
-        return torch.cat(steps, dim=1)
+        return torch.cat(steps, dim=1), torch.cat(logprobs, dim=1)
+
+    def _sure(self, tokens: torch.Tensor, logprobs: torch.Tensor) -> list[float]:
+        """The geometric mean of each row's probabilities, up to and with its first end token."""
+        counts = (tokens == self.end).long().cumsum(dim=1) <= 1
+        mean = logprobs.masked_fill(~counts, 0.0).sum(dim=1) / counts.sum(dim=1)
+        return mean.exp().tolist()
 
     @property
     def prompt(self) -> list[int]:

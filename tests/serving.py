@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import httpx
@@ -20,6 +22,7 @@ from fastapi import FastAPI
 from resonance_helpers import adapter
 from resonance_helpers.adapter import Manifest
 from resonance_helpers.service import server as server_module
+from resonance_helpers.service.engine import Engine, Said
 from resonance_helpers.service.problems import STATUS
 from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE
 
@@ -31,34 +34,67 @@ SHOWN = {"alice": "我想喝水", "bob": "帮我开灯"}
 HTTP = httpx.Client(trust_env=False)  # one for all: making one costs more than a request
 
 
+@dataclass(frozen=True)
+class Voice:
+    patient_id: str
+    window_s: float = 4.0
+    bytes: int = 1000
+
+
 class Voices:
     """Answers by patient. Like PEFT it switches its one model in place: two threads at once would mix them up."""
+
+    longest_s = 30.0
 
     def __init__(self, pause_s: float = 0.0) -> None:
         self.active = ""
         self.pause_s = pause_s
         self.heard: list[int] = []
+        self.batches: list[int] = []
         self.failure: Exception | None = None
 
-    def recognise(self, samples: Sequence[np.ndarray], patient_id: str) -> list[str]:
-        self.active = patient_id
+    def load(self, patient_id: str) -> Voice:
+        return Voice(patient_id)
+
+    def window_for(self, voice: Voice, seconds: float) -> float:
+        return max(voice.window_s, seconds)
+
+    def recognise(self, samples: Sequence[np.ndarray], voice: Voice, window_s: float) -> list[Said]:
+        self.active = voice.patient_id
+        self.batches.append(len(samples))
         time.sleep(self.pause_s)
         self.heard += [len(clip) for clip in samples]
         if self.failure:
             raise self.failure
-        return [ANSWERS[self.active]] * len(samples)
+        return [Said(ANSWERS[self.active], uncertain=False)] * len(samples)
+
+
+class CarelessEngine(Engine):
+    """The service with its protection taken out: four calls of the one model at the same time."""
+
+    async def load(self) -> None:
+        await super().load()
+        assert self._voices
+        self._model = ThreadPoolExecutor(4)
+        self._others = [asyncio.create_task(self._answer_all(self._voices)) for _ in range(3)]
+
+    async def close(self) -> None:
+        await super().close()
+        for task in self._others:
+            task.cancel()
 
 
 def make_adapter(folder: Path, patient: str, weights: str = "0" * 64, name: str = PRACTICE_MODEL) -> Path:
     """An adapter as far as the registry looks: its manifest."""
-    facts = dict.fromkeys((field.name for field in fields(Manifest)), "") | {
+    nothing = {"str": "", "int": 0, "float": 0.0}
+    facts = {field.name: nothing.get(str(field.type), {}) for field in fields(Manifest)} | {
         "schema": adapter.SCHEMA,
         "speech_bar": 0.0,
         "patient_id": patient,
         "base_model": {"name": name, "revision": "1", "tensors_sha256": weights},
         "language": "zh",
         "window_s": 4.0,
-        "versions": {},
+        "time": "2026-11-23T00:00:00+00:00",
     }
     folder.mkdir(parents=True)
     (folder / "resonance.json").write_text(json.dumps(facts))
@@ -87,11 +123,13 @@ def running(app: FastAPI, until_ready: bool = True) -> Iterator[str]:
         while not server.started:
             time.sleep(0.01)
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        if until_ready:
-            wait_until_ready(url)
-        yield url
-        server.should_exit = True
-        thread.join()
+        try:
+            if until_ready:
+                wait_until_ready(url)
+            yield url
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def wait_until_ready(url: str) -> None:

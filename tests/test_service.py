@@ -13,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from serving import HTTP, SHORT, SHOWN, TOKEN, Voices, make_adapter, post, refused, running, sound
+from serving import HTTP, SHORT, SHOWN, TOKEN, CarelessEngine, Voices, make_adapter, post, refused, running, sound
 
 from resonance_helpers import ResonanceError
 from resonance_helpers.messages import LANGUAGES, message
-from resonance_helpers.service import engine as engine_module
+from resonance_helpers.service import app as app_module
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.keys import Keyring
 from resonance_helpers.service.problems import STATUS, language_of
@@ -49,17 +49,11 @@ def test_a_recording_is_answered(url: str) -> None:
     assert response.status_code == 200
     answer = response.json()
     assert answer["text"] == SHOWN["alice"]
-    assert answer["uncertain"] is None
+    assert answer["uncertain"] is False
     assert answer["duration"] == pytest.approx(1.5, abs=0.01)
     assert 0 < answer["seconds"] < 10
     assert answer["model"] == PRACTICE_MODEL
     assert set(answer) == {"text", "uncertain", "duration", "seconds", "model"}
-
-
-def test_the_schema_reserves_uncertain(folder_of_two: Path) -> None:
-    schema = create_app(Voices, AdapterRegistry(folder_of_two), Keyring(TOKEN)).openapi()
-    uncertain = schema["components"]["schemas"]["Transcription"]["properties"]["uncertain"]
-    assert {kind["type"] for kind in uncertain["anyOf"]} == {"boolean", "null"}
 
 
 def test_text_is_shown_in_simplified_characters(url: str) -> None:
@@ -113,7 +107,7 @@ def test_eight_clients_each_get_their_own_patient(url: str) -> None:
 def test_the_check_finds_a_mix_up_when_there_are_two_inference_threads(
     folder_of_two: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "ThreadPoolExecutor", lambda n, **names: ThreadPoolExecutor(4, **names))
+    monkeypatch.setattr(app_module, "Engine", CarelessEngine)
     app = create_app(lambda: Voices(pause_s=0.01), AdapterRegistry(folder_of_two), Keyring(TOKEN))
     with running(app) as address:
         assert _mixed_up(address)

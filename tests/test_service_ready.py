@@ -14,6 +14,7 @@ from resonance_helpers import ResonanceError
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.engine import Engine
 from resonance_helpers.service.keys import Keyring
+from resonance_helpers.service.metrics import Metrics
 from resonance_helpers.service.registry import AdapterRegistry
 from resonance_helpers.settings import ServiceSettings
 
@@ -55,17 +56,20 @@ def test_a_model_that_cannot_be_loaded_is_told_and_never_ready(folder_of_two: Pa
 
 def test_closing_finishes_what_was_accepted() -> None:
     voices = Voices(pause_s=0.2)
-    engine = Engine(lambda: voices, ServiceSettings())
 
     async def ask_and_close() -> str:
+        engine = Engine(lambda: voices, lambda patient: 0, ServiceSettings(decoders=1), Metrics())
         await engine.load()
         answer = asyncio.create_task(engine.transcribe(sound(), "alice"))
         while not voices.active:
             await asyncio.sleep(0.01)
-        engine.close()
-        assert not engine.ready
+        closing = asyncio.create_task(engine.close())
+        await asyncio.sleep(0)
+        assert not engine.ready and not answer.done()
         with pytest.raises(ResonanceError, match="RZ-0911"):
             await engine.transcribe(sound(), "alice")
-        return (await answer).text
+        await closing
+        (segment,) = (await answer).segments
+        return segment.text
 
     assert asyncio.run(ask_and_close()) == SHOWN["alice"]

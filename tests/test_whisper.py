@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
-from resonance_helpers import Workspace
+from resonance_helpers import Workspace, whisper
 from resonance_helpers.audio import load, read_wav
 from resonance_helpers.base_models import resolve
 from resonance_helpers.messages import ResonanceError
@@ -59,9 +59,29 @@ def test_an_answer_that_the_bound_cut_says_so(
     clips = [read_wav(each.wav) for each in load_utterances(converted_sample)[:3]]
     whole = practice.hear(clips)
     assert [heard.text for heard in whole] == practice.recognise(clips) and not any(heard.cut for heard in whole)
-    greedy = practice.greedy
-    monkeypatch.setattr(practice, "greedy", lambda features: greedy(features, max_new_tokens=2))
+    monkeypatch.setattr(whisper, "MAX_NEW_TOKENS", 2)
     assert all(heard.cut for heard in practice.hear(clips))
+
+
+def test_how_sure_an_answer_is_comes_from_the_probabilities_of_its_tokens(
+    practice: SpeechModel, converted_sample: Workspace
+) -> None:
+    clips = [read_wav(each.wav) for each in load_utterances(converted_sample)[:4]]
+    features = practice.features(clips, practice.native_window_s)
+    whole_model, tokens = practice.whisper, practice.greedy(features)
+    for row, heard in enumerate(practice.hear(clips)):
+        said = tokens[row].tolist()
+        said = said[: said.index(practice.end) + 1]
+        with torch.no_grad():  # all tokens at once instead of one after the other
+            output = whole_model(
+                input_features=features[row : row + 1], decoder_input_ids=torch.tensor([practice.prompt + said[:-1]])
+            )
+        config = whole_model.generation_config
+        logits = output.logits[0, len(practice.prompt) - 1 :]
+        logits[:, config.suppress_tokens or []] = -torch.inf
+        logits[0, config.begin_suppress_tokens or []] = -torch.inf
+        chosen = logits.log_softmax(-1)[torch.arange(len(said)), said]
+        assert heard.sure == pytest.approx(chosen.mean().exp().item(), abs=1e-4)
 
 
 def test_labels_have_one_start_token_and_padding_that_is_ignored(practice: SpeechModel) -> None:

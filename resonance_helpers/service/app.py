@@ -8,26 +8,30 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, File, Form, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
+from starlette.requests import ClientDisconnect
 
 from .. import __version__
 from ..messages import ResonanceError
 from ..settings import ServiceSettings
+from ..text import Script, show
 from ..workspace import megabytes
-from . import openai_routes
+from . import adapter_routes, openai_routes
 from .engine import LOADING_S, Answer, Engine, Speaks
-from .guard import Guard
+from .guard import Guard, max_body_bytes
 from .keys import Keyring
+from .metrics import Metrics
 from .problems import STATUS, problem
 from .registry import AdapterRegistry
 
@@ -41,8 +45,8 @@ class Health(BaseModel):
 class Transcription(BaseModel):
     """The answer to one recording."""
 
-    text: str = Field(description="What was said, in simplified characters.")
-    uncertain: bool | None = Field(default=None, description="Reserved: whether the text should be confirmed first.")
+    text: str = Field(description="What was said; empty where nobody speaks.")
+    uncertain: bool = Field(description="Whether a person should confirm the text before anything acts on it.")
     duration: float = Field(description="Length of the recording in seconds.")
     seconds: float = Field(description="Time from the whole upload to the answer.")
     model: str = Field(description="Name of the base model.")
@@ -56,7 +60,7 @@ class Problem(BaseModel):
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem} for status in (400, 401, 404, 413, 422, 429, 500, 503)
+    status: {"model": Problem} for status in (400, 401, 404, 408, 413, 422, 429, 500, 503)
 }
 UNREADY: dict[int | str, dict[str, Any]] = {503: {"model": Problem}}
 
@@ -73,7 +77,8 @@ def create_app(
     ``on_loaded`` is told when that is, or why it never will be.
     """
     settings = settings or ServiceSettings()
-    engine = Engine(load, settings)
+    metrics = Metrics()
+    engine = Engine(load, registry.generation, settings, metrics)
     app = FastAPI(
         title="Resonance",
         version=__version__,
@@ -82,15 +87,27 @@ def create_app(
         redoc_url=None,
         lifespan=_lifespan(engine, on_loaded),
     )
-    app.add_middleware(Guard, keyring=keyring, max_body_bytes=settings.max_body_bytes)
-    _say_problems(app, settings)
+    app.add_middleware(Guard, keyring=keyring, settings=settings, metrics=metrics)
+    if settings.cors_origins:  # outermost: a browser asks for permission before it sends the key
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization"],
+        )
+    _say_problems(app, engine, settings)
     needs_key = [Depends(HTTPBearer(auto_error=False))]  # for the document; ``guard`` has looked at it before
     MultiPartParser.spool_max_size = sys.maxsize  # by default an upload over 1 MB is written to disk
 
-    async def recognise(file: UploadFile, patient_id: str) -> Answer:
-        return await engine.transcribe(await file.read(), patient_id)
+    async def recognise(request: Request, file: UploadFile, patient_id: str) -> Answer:
+        return await _unless_gone(request, engine.transcribe(await file.read(), patient_id))
 
     _answer_whether_ready(app, engine, needs_key)
+
+    @app.get("/metrics", responses={401: {"model": Problem}}, dependencies=needs_key, response_class=PlainTextResponse)
+    async def count() -> PlainTextResponse:
+        """What the operator counts, for Prometheus. Names nobody."""
+        return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4")
 
     @app.post("/transcribe", responses=PROBLEMS, dependencies=needs_key)
     async def transcribe(
@@ -99,14 +116,42 @@ def create_app(
         patient_id: Annotated[
             str | None, Form(description="Who speaks; a key for one patient says it already.")
         ] = None,
+        script: Annotated[Script, Form(description="The characters of the text.")] = "simplified",
+        punctuation: Annotated[bool, Form(description="Whether the text has punctuation.")] = True,
     ) -> Transcription:
         started = time.perf_counter()
-        answer = await recognise(file, registry.choose(patient_id, request.state.access))
-        seconds = round(time.perf_counter() - started, 3)
-        return Transcription(text=answer.text, duration=answer.duration, seconds=seconds, model=registry.base_model)
+        answer = await recognise(request, file, registry.choose(patient_id, request.state.access))
+        return Transcription(
+            text=show([segment.text for segment in answer.segments], script, punctuation),
+            uncertain=answer.uncertain,
+            duration=answer.duration,
+            seconds=round(time.perf_counter() - started, 3),
+            model=registry.base_model,
+        )
 
-    app.include_router(openai_routes.routes(registry, recognise, responses=PROBLEMS, dependencies=needs_key))
+    app.include_router(openai_routes.routes(registry, recognise, PROBLEMS, dependencies=needs_key))
+    for_admins = PROBLEMS | {403: {"model": Problem}}
+    app.include_router(adapter_routes.routes(registry, responses=for_admins, dependencies=needs_key))
     return app
+
+
+async def _unless_gone(request: Request, answering: Coroutine[Any, Any, Answer]) -> Answer:
+    """The answer, given up when the client hangs up: nobody is left to read it, and others wait."""
+    answer = asyncio.ensure_future(answering)
+    gone = asyncio.ensure_future(_until_gone(request))
+    try:
+        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise ClientDisconnect
+        return answer.result()
+    finally:
+        gone.cancel()
+        answer.cancel()
+
+
+async def _until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _answer_whether_ready(app: FastAPI, engine: Engine, needs_key: list[Any]) -> None:
@@ -137,12 +182,13 @@ def _lifespan(
         if on_loaded:
             loading.add_done_callback(lambda task: None if task.cancelled() else on_loaded(task.exception()))
         yield
-        engine.close()
+        loading.cancel()
+        await engine.close()
 
     return lifespan
 
 
-def _say_problems(app: FastAPI, settings: ServiceSettings) -> None:
+def _say_problems(app: FastAPI, engine: Engine, settings: ServiceSettings) -> None:
     """Answer every error as ``Problem``, in the asker's language."""
 
     @app.exception_handler(ResonanceError)
@@ -158,10 +204,15 @@ def _say_problems(app: FastAPI, settings: ServiceSettings) -> None:
 
     @app.exception_handler(HTTPException)
     async def of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
-        if error.status_code == 413:
-            return problem(ResonanceError("RZ-0902", limit=megabytes(settings.max_body_bytes)), request.scope)
-        if error.status_code == 400:
-            return problem(ResonanceError("RZ-0910"), request.scope)
+        limit = megabytes(max_body_bytes(request.scope, settings))
+        of_the_body = {
+            400: ResonanceError("RZ-0910"),
+            408: ResonanceError("RZ-0915", seconds=f"{settings.body_s:g}"),
+            413: ResonanceError("RZ-0902", limit=limit),
+            429: ResonanceError("RZ-0906", waiting=engine.inside, seconds=LOADING_S),
+        }
+        if error.status_code in of_the_body:
+            return problem(of_the_body[error.status_code], request.scope)
         response = problem(ResonanceError("RZ-0908"), request.scope, error.status_code)
         response.headers.update(error.headers or {})  # a 405 names the methods that are allowed
         return response

@@ -6,7 +6,7 @@ not believe that it got them.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel, Field
 
 from ..messages import ResonanceError
+from ..text import show
 from .engine import Answer
 from .problems import PREFIX_OPENAI
 from .registry import AdapterRegistry
@@ -39,13 +40,31 @@ class Models(BaseModel):
     data: list[Model]
 
 
+class Refusal(BaseModel):
+    """Why there is no answer."""
+
+    message: str
+    type: Literal["invalid_request_error", "server_error"]
+    param: str | None
+    code: str
+
+
+class Refused(BaseModel):
+    """An error in OpenAI's form."""
+
+    error: Refusal
+
+
 def routes(
     registry: AdapterRegistry,
-    answer: Callable[[UploadFile, str], Awaitable[Answer]],
+    answer: Callable[[Request, UploadFile, str], Awaitable[Answer]],
+    statuses: Iterable[int | str],
     **common: Any,
 ) -> APIRouter:
-    """``GET /v1/models`` and ``POST /v1/audio/transcriptions``; ``answer`` recognises an upload of a patient."""
-    router = APIRouter(prefix=PREFIX_OPENAI, **common)
+    """``GET /v1/models`` and ``POST /v1/audio/transcriptions``; ``answer`` recognises an upload of a patient, and
+    ``statuses`` are those of an error."""
+    refusals: dict[int | str, dict[str, Any]] = {status: {"model": Refused} for status in statuses}
+    router = APIRouter(prefix=PREFIX_OPENAI, responses=refusals, **common)
 
     @router.get("/models")
     async def models(request: Request) -> Models:
@@ -69,7 +88,7 @@ def routes(
         _only("prompt", prompt, ("",))
         _only("response_format", response_format, Format.__args__)  # type: ignore[attr-defined]
         _only("temperature", temperature, (0.0,))
-        heard = await answer(file, registry.choose(model, request.state.access))
+        heard = await answer(request, file, registry.choose(model, request.state.access))
         return _in_format(heard, response_format, registry.language)
 
     return router
@@ -82,20 +101,21 @@ def _only(field: str, value: object, allowed: tuple[object, ...]) -> None:
 
 
 def _in_format(answer: Answer, response_format: str, language: str) -> Response:
-    """One recording is one segment; none where nobody speaks."""
-    spoken = [(0.0, answer.duration, answer.text)] if answer.text else []
+    """A recording that was cut at pauses is as many segments as pieces; none where nobody speaks."""
+    text = show([segment.text for segment in answer.segments])
+    spoken = [(segment.start, segment.end, show([segment.text])) for segment in answer.segments]
     if response_format == "json":
-        return JSONResponse({"text": answer.text})
+        return JSONResponse({"text": text})
     if response_format == "verbose_json":
-        segments = [{"id": i, "start": a, "end": b, "text": text} for i, (a, b, text) in enumerate(spoken)]
-        facts = {"task": "transcribe", "language": language, "duration": answer.duration, "text": answer.text}
+        segments = [{"id": i, "start": a, "end": b, "text": words} for i, (a, b, words) in enumerate(spoken)]
+        facts = {"task": "transcribe", "language": language, "duration": answer.duration, "text": text}
         return JSONResponse(facts | {"segments": segments})
     if response_format == "text":
-        return PlainTextResponse(f"{answer.text}\n")
+        return PlainTextResponse(f"{text}\n")
     if response_format == "srt":
-        cues = (f"{i}\n{_clock(a, ',')} --> {_clock(b, ',')}\n{text}\n\n" for i, (a, b, text) in enumerate(spoken, 1))
+        cues = (f"{i}\n{_clock(a, ',')} --> {_clock(b, ',')}\n{words}\n\n" for i, (a, b, words) in enumerate(spoken, 1))
         return PlainTextResponse("".join(cues))
-    cues = (f"{_clock(a, '.')} --> {_clock(b, '.')}\n{text}\n\n" for a, b, text in spoken)
+    cues = (f"{_clock(a, '.')} --> {_clock(b, '.')}\n{words}\n\n" for a, b, words in spoken)
     return PlainTextResponse("WEBVTT\n\n" + "".join(cues), media_type="text/vtt")
 
 

@@ -20,6 +20,15 @@ log = logging.getLogger("resonance.service")
 
 # What a client may read, and the status it comes with. Every other code is for the operator alone: it may name paths.
 STATUS = {
+    "RZ-0002": 422,  # a patient id in an upload
+    "RZ-0050": 422,  # RZ-005x: a zip
+    "RZ-0051": 422,
+    "RZ-0052": 422,
+    "RZ-0053": 422,
+    "RZ-0054": 422,
+    "RZ-0055": 413,
+    "RZ-0056": 413,
+    "RZ-0057": 413,
     "RZ-0501": 422,  # empty
     "RZ-0502": 422,  # not audio
     "RZ-0503": 422,  # cut short
@@ -38,6 +47,18 @@ STATUS = {
     "RZ-0910": 400,
     "RZ-0911": 503,
     "RZ-0912": 400,
+    "RZ-0913": 422,
+    "RZ-0914": 503,
+    "RZ-0915": 408,
+    "RZ-0940": 403,  # RZ-094x: an administrator's
+    "RZ-0941": 422,
+    "RZ-0942": 422,
+    "RZ-0943": 422,
+    "RZ-0944": 422,
+    "RZ-0945": 422,
+    "RZ-0946": 409,
+    "RZ-0947": 422,
+    "RZ-0948": 507,
 }
 PREFIX_OPENAI = "/v1"
 
@@ -50,7 +71,7 @@ def problem(error: ResonanceError, scope: Scope, status: int | None = None) -> J
     extra = {"Cache-Control": "no-store"}
     if error.code == "RZ-0901":
         extra["WWW-Authenticate"] = "Bearer"
-    if error.code in ("RZ-0906", "RZ-0911"):
+    if error.code in ("RZ-0906", "RZ-0911", "RZ-0914"):
         extra["Retry-After"] = str(error.facts["seconds"])
     content: dict[str, Any] = {"code": error.code, "detail": detail}
     if scope["path"].startswith(f"{PREFIX_OPENAI}/"):

@@ -1,63 +1,85 @@
 """The real voices: one Whisper, and the adapter of whoever is asked for.
 
-Used by one thread only (see ``engine``), because PEFT switches adapters in place: two threads gave 35 of 50 answers in
-another patient's voice.
+The model is used by one thread only (see ``engine``), because an adapter is switched in place: two threads gave 35 of
+50 answers in another patient's voice.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import compress
 
 import numpy as np
 
 from .. import adapter
-from ..settings import SAMPLE_RATE
+from ..messages import ResonanceError
+from ..scoring import is_endless
+from ..settings import SAMPLE_RATE, UNSURE_BELOW, WINDOW_LADDER_S
 from ..speech_gate import lets_through
-from ..whisper import SpeechModel
-from ..windows import choose_window
+from ..whisper import Heard, SpeechModel
+from .engine import Said
 from .registry import AdapterRegistry
 
 log = logging.getLogger("resonance.service")
+NOTHING = Said("", uncertain=True)  # where nobody speaks
+
+
+@dataclass(frozen=True, eq=False)
+class Voice:
+    """One patient's adapter in memory."""
+
+    adapter: adapter.Loaded
+
+    @property
+    def window_s(self) -> float:
+        """The window of the training in seconds."""
+        return self.adapter.manifest.window_s
+
+    @property
+    def bytes(self) -> int:
+        return self.adapter.bytes
 
 
 class WhisperVoices:
-    """``Speaks`` with a loaded base model. An adapter is verified and attached when it is first needed, then stays."""
+    """``engine.Speaks`` with a loaded base model."""
 
     def __init__(self, speech: SpeechModel, registry: AdapterRegistry) -> None:
         self._speech = speech
         self._registry = registry
-        self._attached: dict[str, float] = {}  # patient → window in seconds
+        self._slots = adapter.Slots(speech)
+        self.longest_s = speech.native_window_s
 
-    def attach(self, patient_id: str) -> float:
-        """Have the patient's adapter in memory; their window in seconds. Raises RZ-061x where it does not fit."""
-        if patient_id not in self._attached:
-            manifest = adapter.attach(self._speech, self._registry.folder(patient_id), _peft_name(patient_id))
-            for warning in adapter.version_warnings(manifest):
-                log.warning(warning)
-            self._attached[patient_id] = manifest.window_s
-        return self._attached[patient_id]
+    def load(self, patient_id: str) -> Voice:
+        """Read and verify the patient's adapter; the model stays as it is. Raises RZ-061x where it does not fit."""
+        loaded = adapter.load(self._speech, self._registry.folder(patient_id))
+        if loaded.manifest.patient_id != patient_id:  # somebody copied files under a running service
+            raise ResonanceError("RZ-0922", path=loaded.folder, given=patient_id, found=loaded.manifest.patient_id)
+        for warning in adapter.version_warnings(loaded.manifest):
+            log.warning(warning)
+        return Voice(loaded)
 
-    def recognise(self, samples: Sequence[np.ndarray], patient_id: str) -> list[str]:
-        """The text of each 16 kHz mono clip in the voice of ``patient_id``, empty where nobody speaks in it.
+    def window_for(self, voice: Voice, seconds: float) -> float:
+        """The window in seconds for a clip: that of the training, or the next longer one that holds the clip."""
+        rungs = (rung for rung in WINDOW_LADDER_S if max(voice.window_s, seconds) <= rung < self.longest_s)
+        return voice.window_s if seconds <= voice.window_s else next(rungs, self.longest_s)
 
-        A clip longer than the window of the training gets the next longer one; RZ-0602 when the model has none.
-        """
-        window_s = self.attach(patient_id)
-        longest_s = max(len(clip) for clip in samples) / SAMPLE_RATE
-        if longest_s > window_s:
-            native_s = self._speech.native_window_s
-            window_s = choose_window(min(longest_s, native_s), native_s)
-        bar = self._registry.manifest(patient_id).speech_bar
-        spoken = lets_through(samples, bar)
-        with adapter.using(self._speech, _peft_name(patient_id)):
-            heard = iter(self._speech.recognise([*compress(samples, spoken)], window_s=window_s))
-        return [next(heard) if is_spoken else "" for is_spoken in spoken]
+    def recognise(self, samples: Sequence[np.ndarray], voice: Voice, window_s: float) -> list[Said]:
+        """What is said in each 16 kHz mono clip of at most ``window_s`` seconds; ``NOTHING`` where nobody speaks."""
+        spoken = lets_through(samples, voice.adapter.manifest.speech_bar)
+        answers = iter(self._said([*compress(samples, spoken)], voice, window_s))
+        return [next(answers) if is_spoken else NOTHING for is_spoken in spoken]
+
+    def warm_up(self, patient_id: str) -> None:
+        """Let the model answer once, so that nobody has to wait for it, and a misfit shows at once."""
+        voice = self.load(patient_id)
+        self._said([np.zeros(SAMPLE_RATE, dtype=np.float32)], voice, voice.window_s)
+
+    def _said(self, clips: Sequence[np.ndarray], voice: Voice, window_s: float) -> list[Said]:
+        self._slots.activate(voice.adapter)
+        return [Said(heard.text, _unsure(heard)) for heard in self._speech.hear(clips, window_s)]
 
 
-def _peft_name(patient_id: str) -> str:
-    # PEFT finds weights by searching for the adapter's name inside their keys, and an id may be part of another id or a
-    # word that torch modules use ("keys", "weight"). Names of one length with a prefix of our own are neither.
-    return "patient_" + hashlib.sha256(patient_id.encode()).hexdigest()[:16]
+def _unsure(heard: Heard) -> bool:
+    return heard.cut or heard.sure < UNSURE_BELOW or is_endless(heard.text)

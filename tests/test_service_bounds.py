@@ -1,0 +1,101 @@
+"""What the outermost layer bounds beyond the key: slow bodies, all bodies together, headers, other websites."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from serving import HTTP, SHORT, TOKEN, Voices, make_adapter, post, refused, running
+
+from resonance_helpers.service.app import create_app
+from resonance_helpers.service.guard import SECURITY_HEADERS
+from resonance_helpers.service.keys import Keyring
+from resonance_helpers.service.registry import AdapterRegistry
+from resonance_helpers.settings import ServiceSettings
+
+KEY = {"Authorization": f"Bearer {TOKEN}"}
+FRIEND = "https://app.example"
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service with little patience and little room."""
+    root = tmp_path_factory.mktemp("bounds")
+    make_adapter(root / "adapter", "alice")
+    settings = ServiceSettings(body_s=1.0, max_held_bytes=200_000, cors_origins=(FRIEND,), decoders=1)
+    with running(create_app(Voices, AdapterRegistry(root), Keyring(TOKEN), settings)) as address:
+        yield address
+
+
+def begin(url: str, content: bytes, length: int) -> socket.socket:
+    """A request whose body of ``length`` bytes has only begun."""
+    host, port = url.removeprefix("http://").split(":")
+    client = socket.create_connection((host, int(port)), timeout=20)
+    head = f"POST /transcribe HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: {length}\r\n"
+    client.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode() + content)
+    return client
+
+
+def test_a_body_that_trickles_is_given_up(url: str) -> None:
+    started = time.perf_counter()
+    with begin(url, b"--x\r\n", 1000) as client:
+        said = client.recv(4096)
+        while said and time.perf_counter() - started < 3 and b" 408 " not in said:
+            client.sendall(b"y")  # a byte now and then does not buy more time
+            said += client.recv(4096)
+    assert b" 408 " in said and b"RZ-0915" in said
+    assert 1.0 <= time.perf_counter() - started < 3
+
+
+def test_all_bodies_together_are_bounded_and_room_is_given_back(url: str) -> None:
+    part = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    with begin(url, part + bytes(150_000), 10_000_000):
+        time.sleep(0.2)
+        response = post(url, bytes(100_000))
+        refused(response, "RZ-0906")
+        assert int(response.headers["Retry-After"]) > 0
+    time.sleep(0.2)
+    refused(post(url, bytes(100_000)), "RZ-0502")
+
+
+def test_an_open_connection_takes_nobodys_turn(url: str) -> None:
+    clients = [begin(url, b"--x\r\n", 1000) for _ in range(20)]
+    answers: list[int] = []
+    asking = threading.Thread(target=lambda: answers.append(post(url, SHORT).status_code))
+    asking.start()
+    asking.join(0.9)
+    assert answers == [200]
+    for client in clients:
+        client.close()
+
+
+def test_every_answer_has_the_headers_that_protect_its_reader(url: str) -> None:
+    for response in (HTTP.get(f"{url}/livez"), post(url), HTTP.get(f"{url}/nothing"), HTTP.get(url, headers=KEY)):
+        assert {name: response.headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
+
+
+@pytest.mark.parametrize(("origin", "is_friend"), [(FRIEND, True), ("https://evil.example", False), ("null", False)])
+def test_only_named_websites_may_ask(url: str, origin: str, is_friend: bool) -> None:
+    wish = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization",
+    }
+    asked = HTTP.request("OPTIONS", f"{url}/transcribe", headers=wish)
+    answered = post(url, headers=KEY | {"Origin": origin})
+    for response in (asked, answered):
+        assert (response.headers.get("Access-Control-Allow-Origin") == origin) is is_friend
+    assert (asked.status_code == 200) is is_friend
+
+
+def test_no_website_may_ask_unless_it_was_named(folder_of_two: Path) -> None:
+    with running(create_app(Voices, AdapterRegistry(folder_of_two), Keyring(TOKEN))) as address:
+        for response in (
+            HTTP.request("OPTIONS", f"{address}/transcribe", headers={"Origin": FRIEND}),
+            post(address, headers=KEY | {"Origin": FRIEND}),
+        ):
+            assert not [name for name in response.headers if name.lower().startswith("access-control")]
