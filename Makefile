@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 export VENV PYTHON TORCH
 
-.PHONY: help setup rehearsal lab test test-quick bench-training lint format clean
+.PHONY: help setup rehearsal lab test test-quick bench-training bench-service soak lint format clean
 
 help:
 	@echo "make setup       the environment in $(VENV), from pyproject.toml and constraints.txt"
@@ -14,6 +14,8 @@ help:
 	@echo "make test        all tests; those on real weights where ../shared is there"
 	@echo "make test-quick  the tests that take seconds"
 	@echo "make bench-training  training beside the guide's, by the step and by the clock, on DATA and BASE_MODEL"
+	@echo "make bench-service   serving beside the guide's: speed and memory, with ADAPTER (an OUTPUT_DIR) and GUIDE_ADAPTER"
+	@echo "make soak        never the wrong patient: the service under load and failures, for SECONDS (600)"
 	@echo "make lint        style, types, import contracts, spelling, clean notebooks"
 	@echo "make format      put the style right"
 
@@ -37,6 +39,14 @@ BASE_MODEL ?= ../shared/models/whisper-base
 bench-training: setup
 	$(BIN)/python benchmarks/bench_training.py --data $(DATA) --base-model $(BASE_MODEL)
 	$(BIN)/python benchmarks/time_to_cer.py --data $(DATA) --base-model $(BASE_MODEL)
+
+bench-service: setup
+	$(BIN)/python benchmarks/bench_service.py --data $(DATA) --base-model $(BASE_MODEL) \
+		--adapter $(ADAPTER) --guide-adapter $(GUIDE_ADAPTER)
+
+SECONDS ?= 600
+soak: setup
+	$(BIN)/python benchmarks/soak.py --seconds $(SECONDS)
 
 lint: setup
 	$(BIN)/ruff check .
