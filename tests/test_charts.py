@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from fontTools.ttLib import TTFont
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.patches import FancyBboxPatch
 
 from resonance_helpers import charts
 from resonance_helpers.charts import style
@@ -27,10 +28,11 @@ from resonance_helpers.gpu import Need
 from resonance_helpers.messages import catalogue, message
 from resonance_helpers.recordings import Row
 from resonance_helpers.scoring import Score, score
-from resonance_helpers.settings import PRESETS, TrainingSettings
+from resonance_helpers.settings import PRESETS, ServiceSettings, TrainingSettings
 from resonance_helpers.training.records import Guess, Point
 
 NUMBER = re.compile(r"[−\d.,%]*")
+WIDEST_URL = "https://192.168.100.107:38123"
 PHRASES = ["我想喝水", "我想吃饭", "帮我开灯", "我不要", "我疼", "停"]
 
 
@@ -90,6 +92,8 @@ def every_picture(lang: str) -> dict[str, tuple[style.Picture, np.ndarray]]:
             "before and after": charts.before_after(report(), practice=True),
             "bundle": charts.bundle_sizes(bundle(), 967_000_000, practice=True),
             "latency": charts.latency([charts.Answer("sample", "我疼", 0.2)] * 3, practice=True),
+            "where": charts.where_things_run(WIDEST_URL, "openai/whisper-large-v3-turbo", ["sample"]),
+            "where many": charts.where_things_run(WIDEST_URL, "/models/" + "e" * 90, ["n" * 64] * 200),
         }
         return {name: (picture, pixels(picture)) for name, picture in pictures.items()}
 
@@ -118,6 +122,26 @@ def test_no_words_leave_their_picture_and_no_titles_overlap(lang: str) -> None:
         headings = {axes.get_title(loc="left") for axes in picture.axes} | {picture.get_suptitle()}
         titles = [box for words, box in boxes if words in headings]
         assert not any(a.overlaps(b) for a, b in combinations(titles, 2)), name
+
+
+def test_words_stay_inside_their_boxes_of_the_service(lang: str) -> None:
+    for name in ("where", "where many"):
+        drawing, _ = every_picture(lang)[name]
+        frames = [patch.get_window_extent().padded(1) for patch in drawing.findobj(FancyBboxPatch)]
+        words = [text for text in drawing.findobj(mpl.text.Text) if text.get_text() and text.get_ha() == "left"]
+        inside = [text for text in words if text.get_text() != drawing.get_suptitle()]
+        assert len(inside) == 2 * len(frames) - 1  # the process's own words are the boxes in it
+        for text in inside:
+            box = text.get_window_extent()
+            around = [frame for frame in frames if frame.contains(box.x0, box.y0) and frame.contains(box.x1, box.y1)]
+            assert around and around == [frame for frame in frames if frame.overlaps(box)], text.get_text()
+
+
+def test_the_way_of_a_recording_names_what_runs_and_what_is_never_kept(lang: str) -> None:
+    drawn = charts.where_things_run("http://127.0.0.1:4321", "a/model", ["a", "b", "c", "d"])
+    for fact in ("http://127.0.0.1:4321", "a/model", str(ServiceSettings.decoders), message("chart.where.more", n=2)):
+        assert fact in drawn.alt
+    assert " ".join(message("chart.where.never").split()) in drawn.alt
 
 
 def test_drawing_leaves_matplotlib_as_it_was() -> None:

@@ -25,6 +25,15 @@ _HOMES = {
         "flips_table",
     ),
     "curves": ("learning_curve_chart", "learning_curve_lines"),
-    "serving": ("Answer", "answered_table", "bundle_sizes", "bundle_table", "latency", "qr_card"),
+    "serving": (
+        "Answer",
+        "answered_table",
+        "bundle_sizes",
+        "bundle_table",
+        "latency",
+        "qr_card",
+        "requests_table",
+        "where_things_run",
+    ),
 }
 __getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

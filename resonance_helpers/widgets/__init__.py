@@ -40,7 +40,7 @@ _HOMES = {
         "show_verdict",
     ),
     "serving": (
-        "ask",
+        "Asked",
         "check_answer",
         "check_bundle",
         "check_service",
@@ -48,9 +48,12 @@ _HOMES = {
         "show_answer",
         "show_app_address",
         "show_bundle",
+        "show_doors",
         "show_request",
         "show_service",
         "show_serving_commands",
+        "show_unit",
+        "show_where_it_runs",
         "show_whole_way",
     ),
     "progress_bar": ("progress",),  # not progress.py: once imported it would stand in front of the function
@@ -58,5 +61,6 @@ _HOMES = {
     "recordings": ("show_recordings",),
     "consent_form": ("ConsentForm",),
     "try_it": ("TryIt",),
+    "service_panel": ("ServicePanel",),
 }
 __getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -12,12 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from IPython.display import display
+from IPython.display import DisplayHandle, display
 
 from ..charts.markup import Markup, escape
-from ..charts.serving import Answer
+from ..charts.serving import Answer, answered_table, where_things_run
 from ..messages import ResonanceError, message
-from ..settings import AUTODL_PORTS
+from ..settings import AUTODL_PORTS, ServiceSettings
 from ..text import normalise
 from ..workspace import Workspace, megabytes
 from .learning import ADAPTER_FILES, show_link
@@ -59,24 +59,57 @@ def check_bundle(export: Export) -> None:
 
 # ── Lesson 09 ────────────────────────────────────────────────────────────────
 def show_service(server: ServiceProcess) -> None:
-    """Address, key and log of a running service, and what it is not for."""
+    """Address and log of a running service, where its key is, and what it is not for.
+
+    The key itself is not shown: what a cell shows is kept in the saved notebook.
+    """
     rows = [
         (message("lesson09.address"), server.url),
-        (message("lesson09.key"), server.token),
+        (message("lesson09.key"), message("lesson09.key.where")),
         (message("lesson09.log"), server.log_path),
     ]
     html_table([message("lesson06.fact"), message("lesson06.value")], rows)
     say(message("service.not_for"))
 
 
-def ask(client: ResonanceClient, recordings: Iterable[Path], patient_id: str) -> list[Answer]:
-    """Send ``recordings`` one after another and time each from sending to the answer."""
-    answers = []
-    for recording in recordings:
+def show_where_it_runs(workspace: Workspace, server: ServiceProcess) -> None:
+    """The way of a recording through the service that runs now."""
+    from .. import adapter  # torch
+
+    manifest = adapter.read_manifest(workspace.adapter)
+    display(where_things_run(server.url, manifest.base_model["name"], [manifest.patient_id]))
+
+
+class Asked:
+    """Asks for one patient and remembers the answers: who was answered and how fast is known to the asker alone.
+
+    Call it with a recording, as ``TryIt`` does. Shown in a cell, it is a table that grows with every answer.
+    """
+
+    def __init__(self, client: ResonanceClient, patient_id: str) -> None:
+        self.answers: list[Answer] = []
+        self._client, self._patient_id = client, patient_id
+        self._shown: list[DisplayHandle] = []
+
+    def __call__(self, recording: Path) -> Transcript:
         began = time.perf_counter()
-        text = client.transcribe(recording, patient_id=patient_id).text
-        answers.append(Answer(patient_id, text, time.perf_counter() - began))
-    return answers
+        transcript = self._client.transcribe(recording, patient_id=self._patient_id)
+        self.answers.append(Answer(self._patient_id, transcript.text, time.perf_counter() - began))
+        for place in self._shown:
+            place.update(answered_table(self.answers))
+        return transcript
+
+    def each(self, recordings: Iterable[Path]) -> list[Answer]:
+        """Send ``recordings`` one after another; the answers to these."""
+        before = len(self.answers)
+        for recording in recordings:
+            self(recording)
+        return self.answers[before:]
+
+    def _ipython_display_(self) -> None:
+        place = display(answered_table(self.answers), display_id=True)
+        if place:  # none outside a notebook
+            self._shown.append(place)
 
 
 def expect_refusal(call: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
@@ -99,8 +132,7 @@ def check_service(client: ResonanceClient, answers: list[Answer]) -> None:
 
 def show_serving_commands(workspace: Workspace, base_model: str = "") -> None:
     """The commands that keep the service running on a server, with this workspace's folder and AutoDL's first port."""
-    serve = f"resonance serve {shlex.quote(str(workspace.output_dir))} --port {AUTODL_PORTS[0]}"
-    serve += f" --base-model {shlex.quote(base_model)}" if base_model else ""
+    serve = _serve_command(workspace, "--port", str(AUTODL_PORTS[0]), *_with_base_model(base_model))
     rows = [
         (message("lesson09.command.open"), f"tmux new -s {SESSION}"),
         (message("lesson09.command.serve"), serve),
@@ -108,10 +140,49 @@ def show_serving_commands(workspace: Workspace, base_model: str = "") -> None:
         (message("lesson09.command.back"), f"tmux attach -t {SESSION}"),
         (message("lesson09.command.stop"), "Ctrl + C"),
     ]
-    html_table(
-        [message("lesson09.command.what"), message("lesson09.command")], [(what, _code(line)) for what, line in rows]
-    )
+    _show_commands(rows)
     say(message("lesson09.ports", ports=", ".join(map(str, AUTODL_PORTS))))
+
+
+def show_unit(workspace: Workspace, base_model: str = "") -> None:
+    """How a machine with systemd starts the service by itself: the commands, and the unit that they install."""
+    from ..service import unit
+    from ..service.systemd import KEY_FILE, UNIT_FILE
+
+    key = f'echo "RESONANCE_TOKEN=$(head -c 32 /dev/urandom | base64)" > {KEY_FILE}'
+    write = _serve_command(workspace, *_with_base_model(base_model), "--print-unit")
+    rows = [
+        (message("lesson09.unit.key"), f"sudo sh -c 'umask 077; mkdir -p {KEY_FILE.parent}; {key}'"),
+        (message("lesson09.unit.write"), f"{write} | sudo tee {UNIT_FILE}"),
+        (message("lesson09.unit.start"), "sudo systemctl daemon-reload && sudo systemctl enable --now resonance"),
+        (message("lesson09.unit.look"), "journalctl -u resonance -f"),
+        (message("lesson09.unit.read_key"), f"sudo cat {KEY_FILE}"),
+        (message("lesson09.unit.stop"), "sudo systemctl disable --now resonance"),
+    ]
+    _show_commands(rows)
+    title, text = message("lesson09.unit.text"), unit(workspace, base_model)
+    folded = f"<details><summary>{escape(title)}</summary><pre><code>{escape(text)}</code></pre></details>"
+    display(Markup(folded, f"{title}\n\n{text}"))
+
+
+def show_doors(workspace: Workspace) -> None:
+    """The ways to a service from outside: the command, who can read along, whether a phone may use its microphone."""
+    port = ServiceSettings.port
+    commands = {
+        "here": _serve_command(workspace),
+        "ssh": f"ssh -N -L 127.0.0.1:{port}:127.0.0.1:{port} {message('lesson09.door.ssh.to')}",
+        "tls": _serve_command(workspace, "--tls", "--host", "0.0.0.0"),
+        "tailscale": f"tailscale serve --bg {port}",
+        "cloudflare": f"cloudflared tunnel --url http://127.0.0.1:{port}",
+        "autodl": _serve_command(workspace, "--port", str(AUTODL_PORTS[0])),
+    }
+    columns = ("name", "sees", "microphone", "when")
+    headers = [message(f"lesson09.door.{column}") for column in columns]
+    rows = [
+        [*(message(f"lesson09.door.{way}.{column}") for column in columns), _code(command)]
+        for way, command in commands.items()
+    ]
+    html_table([*headers, message("lesson09.command")], rows)
 
 
 # ── Lesson 10 ────────────────────────────────────────────────────────────────
@@ -167,6 +238,19 @@ def show_whole_way(workspace: Workspace) -> None:
     rows = [(message(f"lesson.{number:02d}"), path, "✅" if path.exists() else "—") for number, path in left]
     headers = [message("lesson10.way.lesson"), message("lesson10.way.file"), message("lesson10.way.there")]
     html_table(headers, rows)
+
+
+def _serve_command(workspace: Workspace, *options: str) -> str:
+    return shlex.join(["resonance", "serve", str(workspace.output_dir), *options])
+
+
+def _with_base_model(base_model: str) -> list[str]:
+    return ["--base-model", base_model] if base_model else []
+
+
+def _show_commands(rows: Iterable[tuple[str, str]]) -> None:
+    headers = [message("lesson09.command.what"), message("lesson09.command")]
+    html_table(headers, [(what, _code(line)) for what, line in rows])
 
 
 def _code(command: str) -> Markup:
