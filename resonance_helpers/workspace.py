@@ -6,11 +6,13 @@ two: the caches of libraries go to ``OUTPUT_DIR/cache``. A file appears whole or
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -169,26 +171,48 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside ``path`` that takes its place when the block ends well.
 
-    The previous folder is moved aside first and removed last, so that at every moment one whole folder exists.
+    The previous folder is removed last, so that at every moment one whole folder exists.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    aside = temporary.with_name(temporary.name + ".old")
     try:
         with disk_full_is_said(path):
             yield temporary
             temporary.chmod(0o777 & ~_umask())
-            if path.exists():
-                path.rename(aside)
-            try:
-                temporary.rename(path)
-            except OSError:
-                if aside.exists():
-                    aside.rename(path)
-                raise
+            put_in_place(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(_aside(temporary), ignore_errors=True)
+
+
+def put_in_place(folder: Path, path: Path) -> None:
+    """Let ``folder`` take the place of ``path``. What was there is afterwards where ``folder`` was, or beside it, and
+    the caller's to remove.
+
+    The two trade places in one step, so that a whole folder is at ``path`` for whoever reads or is killed. Where the
+    system can't do that (only Linux can, and not on every disk), the previous one is moved aside a moment before.
+    """
+    if _exchange(folder, path):
+        return
+    if path.exists():
+        path.rename(_aside(folder))
+    try:
+        folder.rename(path)
+    except OSError:
+        if _aside(folder).exists():
+            _aside(folder).rename(path)
+        raise
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".old")
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Whether the two could trade places; not where one of them is missing."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    here, trade = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), trade) == 0
 
 
 @contextmanager
