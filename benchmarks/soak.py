@@ -469,7 +469,7 @@ def kill_again_and_again(world: World, root: Path, times: int, seed: int = 17) -
             truth = log.truth[patient]
             possible = truth.now | {ABSENT}
             states["broken" if found not in possible else "absent" if found == ABSENT else "whole"] += 1
-            truth.becomes({found} & possible)
+            truth.becomes(possible & {found})
     return log.summary() | {"kills": times, "adapters": dict(states)}
 
 
