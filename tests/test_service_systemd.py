@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import shlex
 import shutil
 import subprocess
@@ -37,16 +38,23 @@ def parsed(text: str) -> configparser.ConfigParser:
     return unit
 
 
-def words(value: str) -> list[str]:
-    """The words of a unit's value as systemd makes them: its quotes, "%%" and, in commands, "$$"."""
-    return [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(value)]
+def words(value: str, signs: str = "%") -> list[str]:
+    """The words of a unit's value as systemd makes them: a sign of ``signs`` that is not doubled would be replaced."""
+    for sign in signs:
+        assert re.sub(rf"[{sign}]{{2}}", "", value).count(sign) == 0, value
+        value = value.replace(2 * sign, sign)
+    return shlex.split(value)
+
+
+def command(unit: configparser.ConfigParser) -> list[str]:
+    return words(unit["Service"]["ExecStart"], "%$")
 
 
 def test_it_runs_this_python_as_the_owner_and_writes_nowhere_else(folder: Path) -> None:
     unit = parsed(service.unit(folder, port=8765))
     run = unit["Service"]
     assert run["User"] == folder.owner()
-    python, *arguments = words(run["ExecStart"])
+    python, *arguments = command(unit)
     assert python == sys.executable and Path(python).is_absolute()
     assert arguments[:3] == ["-m", "resonance_helpers.service", str(folder)]
     assert words(run["ReadWritePaths"]) == [str(folder)]
@@ -81,7 +89,7 @@ def test_its_command_starts_the_service_as_the_command_line_would(
     called = []
     monkeypatch.setattr(main_module, "serve", lambda *args, **more: called.append((args, more)))
     monkeypatch.setattr(main_module.gc, "freeze", lambda: None)
-    monkeypatch.setattr(sys, "argv", words(parsed(printed.stdout)["Service"]["ExecStart"])[2:])
+    monkeypatch.setattr(sys, "argv", command(parsed(printed.stdout))[2:])
     assert main_module.main() == 0
     host = "0.0.0.0" if "--host" in options else "127.0.0.1"
     assert called == [((folder, "/models/my base", host, 8765), {"tls": tls, "until": None})]
