@@ -257,6 +257,15 @@ def test_damage_in_the_middle(target: Path) -> None:
     refused(io.BytesIO(good[:-30]), target, "RZ-0050")
 
 
+def test_an_entry_before_the_start_of_the_file(tmp_path: Path, target: Path) -> None:
+    data = bytearray(archive(("a", b"1")).getvalue())
+    at = data.index(b"PK\x05\x06") + 16  # where the table is said to begin; Python moves every entry by the difference
+    struct.pack_into("<I", data, at, struct.unpack_from("<I", data, at)[0] + 1)
+    (tmp_path / "a.zip").write_bytes(data)
+    for zipped in (tmp_path / "a.zip", io.BytesIO(data)):
+        refused(zipped, target, "RZ-0050")
+
+
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=12), st.booleans())
 def test_any_damage_is_refused_or_harmless(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]], as_file: bool

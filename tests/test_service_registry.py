@@ -285,6 +285,7 @@ def test_what_is_no_adapter_changes_nothing(root: Path, tmp_path: Path, case: st
         ("RZ-0050", io.BytesIO(b"no zip")),
         ("RZ-0051", packed(files("alice") | {"../../bob/adapter/tokenizer.json": b"evil"})),
         ("RZ-0051", packed(files("alice"), top="/etc/")),
+        ("RZ-0941", packed(files("alice"), top="alice/adapter/")),
         ("RZ-0055", packed(files("alice") | {f"{i}.json": b"{}" for i in range(50)})),
         ("RZ-0057", packed(files("alice") | {"vocab.json": bytes(50_000_000)})),
     ],
