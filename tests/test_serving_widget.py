@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,14 +19,15 @@ from resonance_helpers.service import LoggedRequest
 from resonance_helpers.widgets import lines, service_panel, serving
 
 TOKEN = "a-key-that-nobody-may-see"
+free_ports = count(40_000)
 
 
 class FakeService:
     """A service as ``service.start`` gives it."""
 
     def __init__(self, folder: Path, port: int = 0, token: str = "") -> None:
-        self.url = f"http://127.0.0.1:{port or 43210}"
-        self.token = token or TOKEN
+        self.url = f"http://127.0.0.1:{port or next(free_ports)}"
+        self.token = token or f"{TOKEN}-{next(free_ports)}"
         self.log_path = folder / "service.log"
         self.log_path.write_text("ready\n", encoding="utf-8")
         self.running = True
