@@ -92,7 +92,14 @@ def test_its_command_starts_the_service_as_the_command_line_would(
     monkeypatch.setattr(sys, "argv", command(parsed(printed.stdout))[2:])
     assert main_module.main() == 0
     host = "0.0.0.0" if "--host" in options else "127.0.0.1"
-    assert called == [((folder, "/models/my base", host, 8765), {"tls": tls, "until": None})]
+    ((given, more),) = called
+    assert given == (folder, "/models/my base", host, 8765) and more["tls"] == tls
+
+
+def test_corrections_may_be_written_where_the_recordings_are(folder: Path, tmp_path: Path) -> None:
+    unit = parsed(service.unit(folder, corrections=tmp_path / "my data"))
+    assert words(unit["Service"]["ReadWritePaths"]) == [str(folder), str(tmp_path / "my data")]
+    assert command(unit)[-2:] == ["--corrections", str(tmp_path / "my data")]
 
 
 def test_systemd_itself_finds_nothing_to_say(folder: Path, tmp_path: Path) -> None:

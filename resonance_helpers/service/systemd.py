@@ -37,7 +37,7 @@ UMask=0077
 NoNewPrivileges=yes
 ProtectSystem=strict
 ProtectHome=read-only
-ReadWritePaths={folder}
+ReadWritePaths={folders}
 PrivateTmp=yes
 ProtectKernelTunables=yes
 ProtectKernelModules=yes
@@ -58,10 +58,11 @@ def unit(
     host: str = ServiceSettings.host,
     port: int = ServiceSettings.port,
     tls: bool | Certificate = False,
+    corrections: Path | None = None,
 ) -> str:
     """A systemd unit that serves as ``serve`` does, with this Python and as the owner of the folder.
 
-    It may write into the served folder and nowhere else. Raises RZ-0006 and RZ-0921.
+    It may write into the served folder, into that of ``corrections``, and nowhere else. Raises RZ-0006 and RZ-0921.
     """
     folder = adapters_folder(adapters)
     command = [sys.executable, "-m", "resonance_helpers.service", str(folder), "--host", host, "--port", str(port)]
@@ -70,6 +71,10 @@ def unit(
         command += ["--tls-cert", str(tls.file), "--tls-key", str(tls.key)]
     elif tls:
         command.append("--tls")
+    writable = [folder]
+    if corrections:
+        writable.append(corrections.expanduser().resolve())
+        command += ["--corrections", str(writable[-1])]
     environment = {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1", "RESONANCE_LANG": language()}
     return _UNIT.format(
         user=_owner(folder),
@@ -77,7 +82,7 @@ def unit(
         environment=" ".join(_quoted(f"{name}={value}") for name, value in environment.items()),
         command=" ".join(_quoted(word).replace("$", "$$") for word in command),
         stop_s=GRACE_S + 5,
-        folder=_quoted(str(folder)),
+        folders=" ".join(_quoted(str(each)) for each in writable),
     )
 
 
