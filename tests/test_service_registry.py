@@ -250,6 +250,7 @@ REFUSED = {
     "a text for a number": ("RZ-0944", files("alice", recordings="80")),
     "no base": ("RZ-0944", files("alice", base_model="whisper")),
     "base without weights": ("RZ-0944", files("alice", base_model={"name": "x"})),
+    "base of numbers": ("RZ-0944", files("alice", base_model={"name": 1, "tensors_sha256": 2})),
     "no time": ("RZ-0944", files("alice", time="yesterday")),
     "endless window": ("RZ-0944", files("alice", window_s=float("inf"))),
     "no window": ("RZ-0944", files("alice", window_s=0)),
