@@ -120,6 +120,7 @@ def serve(
     tls: Annotated[bool, typer.Option("--tls", help=message("cli.serve.tls"))] = False,
     tls_cert: Annotated[Path | None, typer.Option(help=message("cli.serve.tls_cert"))] = None,
     tls_key: Annotated[Path | None, typer.Option(help=message("cli.serve.tls_key"))] = None,
+    corrections: Annotated[Path | None, typer.Option(help=message("cli.serve.corrections"))] = None,
     print_unit: Annotated[bool, typer.Option("--print-unit", help=message("cli.serve.print_unit"))] = False,
 ) -> None:
     with _said_plainly():
@@ -128,9 +129,9 @@ def serve(
 
         secure = certificates.chosen(tls, tls_cert, tls_key)
         if print_unit:
-            typer.echo(service.unit(adapters, base_model, host, port, secure), nl=False)
+            typer.echo(service.unit(adapters, base_model, host, port, secure, corrections), nl=False)
         else:
-            service.serve(adapters, base_model, host, port, tls=secure)
+            service.serve(adapters, base_model, host, port, tls=secure, corrections=corrections)
 
 
 @keys.command(name="make", help=message("cli.keys.make.help"))

@@ -78,11 +78,12 @@ def test_serve_hands_its_options_on_and_says_what_is_wrong_with_a_folder(tmp_pat
     result = CliRunner().invoke(app, ["serve", str(tmp_path)])
     assert result.exit_code == 1 and result.stderr.startswith("[RZ-0921]")
     given: list[object] = []
-    monkeypatch.setattr("resonance_helpers.service.serve", lambda *options, tls, **_: given.extend([*options, tls]))
+    monkeypatch.setattr("resonance_helpers.service.serve", lambda *options, **named: given.extend([*options, named]))
     CliRunner().invoke(app, ["serve", str(tmp_path), "--port", "6006", "--base-model", "openai/whisper-tiny"])
-    assert given == [tmp_path, "openai/whisper-tiny", "127.0.0.1", 6006, False]
-    CliRunner().invoke(app, ["serve", str(tmp_path), "--tls"])
-    assert given[-1] is True
+    plain = {"tls": False, "corrections": None}
+    assert given == [tmp_path, "openai/whisper-tiny", "127.0.0.1", 6006, plain]
+    CliRunner().invoke(app, ["serve", str(tmp_path), "--tls", "--corrections", "data"])
+    assert given[-1] == {"tls": True, "corrections": Path("data")}
 
 
 @pytest.mark.parametrize(("lang", "words"), [("zh", "数据文件夹"), ("en", "The data folder")])

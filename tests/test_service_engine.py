@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from serving import HTTP, SHOWN, TOKEN, Voice, Voices, post, refused, running, sound
 
@@ -300,5 +299,4 @@ def test_silence_between_is_no_segment() -> None:
             return [Said("", uncertain=True) for _ in samples]
 
     answer = with_engine(lambda engine: engine.transcribe(CLIP, "alice"), Deaf())
-    assert answer == Answer((), pytest.approx(0.5, abs=0.001), uncertain=True)
-    assert np.isfinite(answer.duration)
+    assert (answer.segments, answer.duration, answer.uncertain) == ((), 0.5, True)

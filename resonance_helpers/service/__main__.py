@@ -25,13 +25,15 @@ def main() -> int:
     parser.add_argument("--tls", action="store_true", help="https, with a certificate that is made here")
     parser.add_argument("--tls-cert", type=Path, help="https, with this certificate (PEM, its authorities after it)")
     parser.add_argument("--tls-key", type=Path, help="the private key of --tls-cert (PEM)")
+    parser.add_argument("--corrections", type=Path, help="DATA_DIR, to which corrected recordings are added")
     parser.add_argument("--until-stdin-closes", action="store_true", help="stop when standard input ends")
     given = parser.parse_args()
     # the bare descriptor: a thread that waits inside a buffered reader makes Python abort when it exits first
     until = (lambda: os.read(sys.stdin.fileno(), 1)) if given.until_stdin_closes else None
     try:
         tls = certificates.chosen(given.tls, given.tls_cert, given.tls_key)
-        serve(given.adapters, given.base_model, given.host, given.port, tls=tls, until=until)
+        where = given.adapters, given.base_model, given.host, given.port
+        serve(*where, tls=tls, corrections=given.corrections, until=until)
     except ResonanceError as error:
         print(error, file=sys.stderr)
         return 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
+from anyio import from_thread
 from fastapi import APIRouter, File, Request, Response, UploadFile
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
@@ -47,8 +48,9 @@ class _AdminRoute(APIRoute):
         return only_for_admins
 
 
-def routes(registry: AdapterRegistry, **common: Any) -> APIRouter:
-    """``/adapters`` and what is below it; ``common`` is what all routes of the service share."""
+def routes(registry: AdapterRegistry, drop: Callable[[str], None], **common: Any) -> APIRouter:
+    """``/adapters`` and what is below it; ``drop`` takes a patient's adapter out of memory, on the event loop, and
+    ``common`` is what all routes of the service share."""
     router = APIRouter(prefix="/adapters", route_class=_AdminRoute, **common)
 
     @router.get("")
@@ -71,6 +73,7 @@ def routes(registry: AdapterRegistry, **common: Any) -> APIRouter:
     def delete(patient_id: str) -> None:
         """Forget a patient and delete their adapter; recordings and trainings on the server's disk stay."""
         registry.remove(patient_id)
+        from_thread.run_sync(drop, patient_id)
 
     return router
 

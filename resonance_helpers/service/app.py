@@ -10,9 +10,11 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, FastAPI, File, Form, Request, UploadFile
+from fastapi import Depends, FastAPI, File, Form, Request, Response, UploadFile
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -25,15 +27,18 @@ from starlette.requests import ClientDisconnect
 from .. import __version__
 from ..messages import ResonanceError
 from ..settings import ServiceSettings
-from ..text import Script, show
+from ..text import Script, normalise, show
 from ..workspace import megabytes
 from . import adapter_routes, openai_routes
+from .corrections import LONGEST, Corrections
 from .engine import LOADING_S, Answer, Engine, Speaks
 from .guard import Guard, max_body_bytes
 from .keys import Keyring
 from .metrics import Metrics
 from .problems import STATUS, problem
 from .registry import AdapterRegistry
+
+ANSWER_HEADER = "Resonance-Answer"  # the id of an answer that may be put right
 
 
 class Health(BaseModel):
@@ -71,14 +76,17 @@ def create_app(
     keyring: Keyring,
     settings: ServiceSettings | None = None,
     on_loaded: Callable[[BaseException | None], None] | None = None,
+    corrections: Path | None = None,
 ) -> FastAPI:
     """The service as an ASGI application, which answers from the start and recognises when ``load`` has returned.
 
-    ``on_loaded`` is told when that is, or why it never will be.
+    ``on_loaded`` is told when that is, or why it never will be. ``corrections`` is where the recordings lie to which
+    corrected ones are added (see ``corrections``); None keeps nothing of any request.
     """
     settings = settings or ServiceSettings()
     metrics = Metrics()
     engine = Engine(load, registry.generation, settings, metrics)
+    recent = Corrections(corrections)
     app = FastAPI(
         title="Resonance",
         version=__version__,
@@ -99,8 +107,10 @@ def create_app(
     needs_key = [Depends(HTTPBearer(auto_error=False))]  # for the document; ``guard`` has looked at it before
     MultiPartParser.spool_max_size = sys.maxsize  # by default an upload over 1 MB is written to disk
 
-    async def recognise(request: Request, file: UploadFile, patient_id: str) -> Answer:
-        return await _unless_gone(request, engine.transcribe(await file.read(), patient_id))
+    async def recognise(request: Request, file: UploadFile, patient_id: str) -> tuple[Answer, dict[str, str]]:
+        answer = await _unless_gone(request, engine.transcribe(await file.read(), patient_id))
+        kept = recent.keep(patient_id, answer.samples)
+        return answer, {ANSWER_HEADER: kept} if kept else {}
 
     _answer_whether_ready(app, engine, needs_key)
 
@@ -112,6 +122,7 @@ def create_app(
     @app.post("/transcribe", responses=PROBLEMS, dependencies=needs_key)
     async def transcribe(
         request: Request,
+        response: Response,
         file: Annotated[UploadFile, File(description="A recording in any common format and rate.")],
         patient_id: Annotated[
             str | None, Form(description="Who speaks; a key for one patient says it already.")
@@ -120,7 +131,8 @@ def create_app(
         punctuation: Annotated[bool, Form(description="Whether the text has punctuation.")] = True,
     ) -> Transcription:
         started = time.perf_counter()
-        answer = await recognise(request, file, registry.choose(patient_id, request.state.access))
+        answer, headers = await recognise(request, file, registry.choose(patient_id, request.state.access))
+        response.headers.update(headers)
         return Transcription(
             text=show([segment.text for segment in answer.segments], script, punctuation),
             uncertain=answer.uncertain,
@@ -129,9 +141,21 @@ def create_app(
             model=registry.base_model,
         )
 
+    @app.post("/corrections", status_code=204, responses=PROBLEMS, dependencies=needs_key)
+    async def correct(
+        request: Request,
+        answer: Annotated[str, Form(description=f"The id of the answer, from its header {ANSWER_HEADER}.")],
+        text: Annotated[str, Form(description="What was meant.", min_length=1, max_length=LONGEST)],
+    ) -> None:
+        """Put an answer right: the recording becomes a take to train on. Only with the patient's consent."""
+        if not normalise(text):
+            raise ResonanceError("RZ-0903", field="text")
+        patient_id, samples = recent.take(answer, request.state.access)
+        await run_in_threadpool(recent.write, patient_id, samples, text.strip())
+
     app.include_router(openai_routes.routes(registry, recognise, PROBLEMS, dependencies=needs_key))
     for_admins = PROBLEMS | {403: {"model": Problem}}
-    app.include_router(adapter_routes.routes(registry, responses=for_admins, dependencies=needs_key))
+    app.include_router(adapter_routes.routes(registry, engine.drop, responses=for_admins, dependencies=needs_key))
     return app
 
 

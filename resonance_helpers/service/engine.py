@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -74,6 +74,7 @@ class Answer:
     segments: tuple[Segment, ...]
     duration: float
     uncertain: bool
+    samples: np.ndarray = field(repr=False, compare=False)  # the recording, 16 kHz mono
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +185,7 @@ class Engine:
         spoken = [(span, each) for span, each in zip(spans, said, strict=True) if each.text]
         segments = (Segment(_seconds(span.start), _seconds(span.stop), each.text) for span, each in spoken)
         uncertain = not spoken or any(each.uncertain for _, each in spoken)
-        return Answer(tuple(segments), _seconds(len(samples)), uncertain)
+        return Answer(tuple(segments), _seconds(len(samples)), uncertain, samples)
 
     async def _recognised(self, voices: Speaks, samples: np.ndarray, voice: Any) -> Said:
         window_s = voices.window_for(voice, len(samples) / SAMPLE_RATE)

@@ -57,12 +57,12 @@ class Refused(BaseModel):
 
 def routes(
     registry: AdapterRegistry,
-    answer: Callable[[Request, UploadFile, str], Awaitable[Answer]],
+    answer: Callable[[Request, UploadFile, str], Awaitable[tuple[Answer, dict[str, str]]]],
     statuses: Iterable[int | str],
     **common: Any,
 ) -> APIRouter:
-    """``GET /v1/models`` and ``POST /v1/audio/transcriptions``; ``answer`` recognises an upload of a patient, and
-    ``statuses`` are those of an error."""
+    """``GET /v1/models`` and ``POST /v1/audio/transcriptions``; ``answer`` recognises an upload of a patient and
+    names headers of the response, and ``statuses`` are those of an error."""
     refusals: dict[int | str, dict[str, Any]] = {status: {"model": Refused} for status in statuses}
     router = APIRouter(prefix=PREFIX_OPENAI, responses=refusals, **common)
 
@@ -88,8 +88,10 @@ def routes(
         _only("prompt", prompt, ("",))
         _only("response_format", response_format, Format.__args__)  # type: ignore[attr-defined]
         _only("temperature", temperature, (0.0,))
-        heard = await answer(request, file, registry.choose(model, request.state.access))
-        return _in_format(heard, response_format, registry.language)
+        heard, headers = await answer(request, file, registry.choose(model, request.state.access))
+        said = _in_format(heard, response_format, registry.language)
+        said.headers.update(headers)
+        return said
 
     return router
 

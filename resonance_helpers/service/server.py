@@ -39,7 +39,7 @@ NEEDED = {  # module → package
 }
 LAYOUTS = ("", "adapter/", "*/adapter/")  # where manifests lie below the served folder, as `registry` reads them
 LOG_FORMAT = "%(asctime)s %(message)s"
-GRACE_S = 10  # for requests that are being answered when the service is told to stop
+GRACE_S = round(ServiceSettings.deadline_s) + 1  # for what was accepted when the service is told to stop
 
 
 def serve(
@@ -50,6 +50,7 @@ def serve(
     token: str | None = None,
     *,
     tls: bool | Certificate = False,
+    corrections: Path | None = None,
     until: Callable[[], object] | None = None,
 ) -> None:
     """Serve the adapters of one patient (a workspace or ``OUTPUT_DIR``) or of a folder of many until Ctrl + C.
@@ -57,6 +58,7 @@ def serve(
     ``base_model`` is a name or folder; empty means the one the adapters were trained on. Without a ``token`` that of
     the environment (``RESONANCE_TOKEN``) is used; where that is missing too and the folder's file of keys has none, one
     is made and shown. ``tls`` serves https: with your own certificate, or with one that is made here when True.
+    ``corrections`` is the folder of the recordings, to which corrected ones are added with consent.
     ``until`` blocks in a thread of its own; when it returns, the service stops. Raises RZ-0006, RZ-092x, RZ-095x,
     RZ-061x and RZ-065x.
     """
@@ -85,7 +87,13 @@ def serve(
             else:
                 _introduce(registry, listening, certificate, shown_key=made)
 
-        app = create_app(lambda: _voices(registry, base_model, folder), registry, keyring, on_loaded=on_loaded)
+        app = create_app(
+            lambda: _voices(registry, base_model, folder),
+            registry,
+            keyring,
+            on_loaded=on_loaded,
+            corrections=corrections,
+        )
         server = uvicorn.Server(uvicorn_config(app, certificate))
         if until:
             threading.Thread(target=_stop_after, args=(until, server), daemon=True).start()

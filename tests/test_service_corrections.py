@@ -1,0 +1,139 @@
+"""What was meant: kept only with consent, only for a while, and found by the next training."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from serving import HTTP, TOKEN, Voices, make_adapter, post, refused, running, sound
+
+from resonance_helpers import conversion
+from resonance_helpers.audio import load
+from resonance_helpers.labels import read_labels
+from resonance_helpers.service import corrections as corrections_module
+from resonance_helpers.service.app import ANSWER_HEADER, create_app
+from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key
+from resonance_helpers.service.registry import AdapterRegistry
+from resonance_helpers.utterances import load_utterances
+from resonance_helpers.workspace import Workspace
+
+KEY = {"Authorization": f"Bearer {TOKEN}", "Accept-Language": "en"}
+CONSENT = {
+    "version": "1",
+    "person": "x",
+    "given_by": "x",
+    "relationship": "self",
+    "assent": True,
+    "purposes": ["training", "corrections"],
+    "processor": "this machine",
+    "date": "2026-11-23",
+}
+
+
+@pytest.fixture
+def data(converted_sample: Workspace, tmp_path: Path) -> Path:
+    """The recordings of alice, who agreed to corrections, and of bob, who did not."""
+    for patient, purposes in (("alice", CONSENT["purposes"]), ("bob", ["training"])):
+        folder = tmp_path / "data" / patient
+        shutil.copytree(converted_sample.data_dir, folder)
+        (folder / "consent.json").write_text(json.dumps(CONSENT | {"purposes": purposes}))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def url(folder_of_two: Path, data: Path) -> Iterator[str]:
+    app = create_app(Voices, AdapterRegistry(folder_of_two), Keyring(TOKEN), corrections=data)
+    with running(app) as address:
+        yield address
+
+
+def correct(url: str, answer: str, text: str = "我要喝水", headers: dict[str, str] = KEY) -> httpx.Response:
+    return HTTP.post(f"{url}/corrections", data={"answer": answer, "text": text}, headers=headers)
+
+
+def test_a_corrected_recording_is_trained_on_next_time(url: str, data: Path) -> None:
+    content = sound(1.5)
+    before = read_labels(data / "alice" / "labels.json")
+    response = post(url, content)
+    assert correct(url, response.headers[ANSWER_HEADER], f" {before[0].text} ").status_code == 204
+    *same, added = read_labels(data / "alice" / "labels.json")
+    assert same == before
+    takes = [label.take for label in before if label.text == before[0].text]
+    assert (added.text, added.take, added.session) == (before[0].text, max(takes) + 1, "corrections")
+    workspace = Workspace(data / "alice", data / "alice" / "out", "alice")
+    conversion.convert(workspace)
+    (heard,) = [u for u in load_utterances(workspace) if u.audio == added.audio]
+    assert heard.seconds == pytest.approx(1.5, abs=0.01)
+    assert np.allclose(load(workspace.data_dir / added.audio, 10.0), load(content, 10.0), atol=1e-3)
+
+
+def test_an_answer_is_put_right_once(url: str, data: Path) -> None:
+    answer = post(url).headers[ANSWER_HEADER]
+    assert correct(url, answer).status_code == 204
+    written = (data / "alice" / "labels.json").read_bytes()
+    for unknown in (answer, "made-up"):
+        assert "15 minutes" in refused(correct(url, unknown), "RZ-0916")
+    assert (data / "alice" / "labels.json").read_bytes() == written
+
+
+@pytest.mark.parametrize("text", ["", "  ", "。！", "字" * 201])
+def test_what_says_nothing_is_refused_and_may_be_said_again(url: str, text: str) -> None:
+    answer = post(url).headers[ANSWER_HEADER]
+    refused(correct(url, answer, text), "RZ-0903")
+    assert correct(url, answer).status_code == 204
+
+
+def test_without_consent_nothing_is_kept(url: str, data: Path) -> None:
+    assert ANSWER_HEADER not in post(url, data={"patient_id": "bob"}).headers
+    (data / "bob" / "consent.json").unlink()
+    assert ANSWER_HEADER not in post(url, data={"patient_id": "bob"}).headers
+
+
+def test_a_consent_that_was_withdrawn_meanwhile_counts(url: str, data: Path) -> None:
+    answer = post(url).headers[ANSWER_HEADER]
+    before = sorted(path.name for path in (data / "alice").rglob("*"))
+    (data / "alice" / "consent.json").write_text(json.dumps(CONSENT | {"assent": False}))
+    refused(correct(url, answer), "RZ-0916")
+    assert sorted(path.name for path in (data / "alice").rglob("*")) == before
+
+
+def test_a_key_corrects_its_own_patients_only(folder_of_two: Path, data: Path, tmp_path: Path) -> None:
+    _, bobs = make_key(tmp_path / KEYS_FILE, ["bob"])
+    keyring = Keyring(TOKEN, tmp_path / KEYS_FILE)
+    with running(create_app(Voices, AdapterRegistry(folder_of_two), keyring, corrections=data)) as url:
+        answer = post(url).headers[ANSWER_HEADER]
+        refused(correct(url, answer, headers={"Authorization": f"Bearer {bobs}"}), "RZ-0916")
+        assert correct(url, answer).status_code == 204
+
+
+def test_an_answer_is_forgotten_after_a_while_and_after_many_others(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corrections_module, "KEPT", 2)
+    first, *_ = (post(url).headers[ANSWER_HEADER] for _ in range(3))
+    refused(correct(url, first), "RZ-0916")
+    monkeypatch.setattr(corrections_module, "KEPT_S", -1)
+    refused(correct(url, post(url).headers[ANSWER_HEADER]), "RZ-0916")
+
+
+def test_switched_off_nothing_is_kept_and_it_says_how_to_switch_it_on(folder_of_two: Path) -> None:
+    with running(create_app(Voices, AdapterRegistry(folder_of_two), Keyring(TOKEN))) as url:
+        assert ANSWER_HEADER not in post(url).headers
+        assert "--corrections" in refused(correct(url, "x"), "RZ-0917")
+
+
+def test_one_patients_folder_is_found_too(tmp_path: Path, data: Path) -> None:
+    make_adapter(tmp_path / "out" / "adapter", "alice")
+    app = create_app(Voices, AdapterRegistry(tmp_path / "out"), Keyring(TOKEN), corrections=data / "alice")
+    with running(app) as url:
+        assert correct(url, post(url).headers[ANSWER_HEADER]).status_code == 204
+
+
+def test_openais_route_names_its_answer_too(url: str, data: Path) -> None:
+    files: Any = {"file": ("a.wav", sound())}
+    response = HTTP.post(f"{url}/v1/audio/transcriptions", files=files, data={"model": "alice"}, headers=KEY)
+    assert correct(url, response.headers[ANSWER_HEADER]).status_code == 204
