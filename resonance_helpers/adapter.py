@@ -175,20 +175,32 @@ def load(speech: SpeechModel, folder: Path) -> Loaded:
     be read or are no numbers, or settings that are not those of the manifest).
     """
     before = _identity_of(folder)
+    try:
+        loaded = _read(speech, folder)
+    except ResonanceError:
+        if _identity_of(folder) == before:
+            raise
+    else:
+        if _identity_of(folder) == before:
+            return loaded
+    return load(speech, folder)  # a training has just replaced the folder: what was read is half of each
+
+
+def _read(speech: SpeechModel, folder: Path) -> Loaded:
     manifest = read_manifest(folder)
     _check_base(speech, folder, manifest)
     if manifest.language != speech.language:
         raise ResonanceError("RZ-0613", path=folder, found=manifest.language, given=speech.language)
     try:
-        weights = load_file(folder / WEIGHTS)  # safetensors only: a pickle can run code
+        mapped = load_file(folder / WEIGHTS)  # safetensors only: a pickle can run code
         lora = _read_lora(folder, manifest)
     except (OSError, ValueError, TypeError, KeyError, SafetensorError, ResonanceError) as error:
         raise ResonanceError("RZ-0614", path=folder, detail=str(error)) from error
+    # copied: the file stays mapped otherwise, and whoever writes into it would change a voice that is in use
+    weights = {key: weight.to(speech.whisper.device, copy=True) for key, weight in mapped.items()}
     if not all(torch.isfinite(weight).all() for weight in weights.values()):
         raise ResonanceError("RZ-0614", path=folder, detail="NaN")
-    if _identity_of(folder) != before:  # a training has just replaced it: nothing may be half of each
-        return load(speech, folder)
-    return Loaded(manifest, lora, {key: weight.to(speech.whisper.device) for key, weight in weights.items()}, folder)
+    return Loaded(manifest, lora, weights, folder)
 
 
 def attach(speech: SpeechModel, folder: Path, name: str = "default") -> Manifest:

@@ -12,6 +12,7 @@ personal: it lies below the least convincing of the recordings that the person t
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from functools import cache
 from itertools import compress
@@ -29,18 +30,29 @@ HELD = 2  # frames in a row that must be as sure: a syllable of 0.1 s has them w
 
 def voice_like(clips: Sequence[np.ndarray]) -> list[float]:
     """How sure the detector is, 0–1, that somebody speaks in each 16 kHz mono clip: its surest ``HELD`` frames."""
+    return _surest(clips, enough=math.inf)
+
+
+def _surest(clips: Sequence[np.ndarray], enough: float) -> list[float]:
+    """As ``voice_like``, but it stops listening once every clip has reached ``enough``: most speech does so at once."""
     if not clips:
         return []
-    lengths = [max(HELD, math.ceil(len(clip) / FRAME)) for clip in clips]  # in frames
-    sound = torch.zeros(len(clips), max(lengths) * FRAME)
+    lengths = torch.tensor([max(HELD, math.ceil(len(clip) / FRAME)) for clip in clips])  # in frames
+    sound = torch.zeros(len(clips), int(lengths.max()) * FRAME)
     for row, clip in zip(sound, clips, strict=True):
         row[: len(clip)] = torch.from_numpy(clip)
     detector = _detector()
     detector.reset_states()
+    held: deque[torch.Tensor] = deque(maxlen=HELD)  # what was heard last, [clips] each
+    surest = torch.zeros(len(clips))
     with torch.inference_mode():  # all clips at once, frame by frame
-        sure = [detector(frame, SAMPLE_RATE).squeeze(1) for frame in sound.split(FRAME, dim=1)]
-    rows = torch.stack(sure, dim=1)
-    return [row[:frames].unfold(0, HELD, 1).amin(dim=1).max().item() for row, frames in zip(rows, lengths, strict=True)]
+        for number, frame in enumerate(sound.split(FRAME, dim=1), start=1):
+            held.append(detector(frame, SAMPLE_RATE).squeeze(1).masked_fill(number > lengths, 0.0))
+            if len(held) == HELD:
+                surest = torch.maximum(surest, torch.stack([*held]).amin(dim=0))
+            if (surest >= enough).all():
+                break
+    return surest.tolist()
 
 
 def personal_bar(clips: Sequence[np.ndarray]) -> float:
@@ -52,7 +64,7 @@ def lets_through(clips: Sequence[np.ndarray], bar: float) -> list[bool]:
     """Whether somebody may be speaking in each clip (16 kHz mono). A ``bar`` of 0 asks only about the level."""
     passes = [has_speech(clip) for clip in clips]
     if bar:
-        sure = iter(voice_like([*compress(clips, passes)]))
+        sure = iter(_surest([*compress(clips, passes)], enough=bar))
         passes = [passed and next(sure) >= bar for passed in passes]
     return passes
 

@@ -154,7 +154,7 @@ def create_app(
         await run_in_threadpool(recent.write, patient_id, samples, text.strip())
 
     app.include_router(openai_routes.routes(registry, recognise, PROBLEMS, dependencies=needs_key))
-    for_admins = PROBLEMS | {403: {"model": Problem}}
+    for_admins = PROBLEMS | {status: {"model": Problem} for status in (403, 409, 507)}
     app.include_router(adapter_routes.routes(registry, engine.drop, responses=for_admins, dependencies=needs_key))
     return app
 

@@ -53,7 +53,8 @@ class WhisperVoices:
 
     def load(self, patient_id: str) -> Voice:
         """Read and verify the patient's adapter; the model stays as it is. Raises RZ-061x where it does not fit."""
-        loaded = adapter.load(self._speech, self._registry.folder(patient_id))
+        with self._registry.reading(patient_id) as folder:
+            loaded = adapter.load(self._speech, folder)
         if loaded.manifest.patient_id != patient_id:  # somebody copied files under a running service
             raise ResonanceError("RZ-0922", path=loaded.folder, given=patient_id, found=loaded.manifest.patient_id)
         for warning in adapter.version_warnings(loaded.manifest):
