@@ -35,14 +35,17 @@ def manifest(speech: SpeechModel, **changed: object) -> adapter.Manifest:
     return replace(usual, **changed)  # type: ignore[arg-type]
 
 
-def make(base: BaseModel, folder: Path, fill: float = 0.02, **changed: object) -> Path:
+def make(
+    base: BaseModel, folder: Path, fill: float = 0.02, lora: LoraSettings | None = None, **changed: object
+) -> Path:
     """An adapter whose second LoRA matrices are all ``fill`` (PEFT starts them at 0, which changes nothing)."""
+    lora = lora or LoraSettings()
     speech = load_speech_model(base)
-    model = adapter.add_fresh(speech, LoraSettings())
+    model = adapter.add_fresh(speech, lora)
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.constant_(weight, fill)
-    adapter.save(speech, folder, manifest(speech, **changed))
+    adapter.save(speech, folder, manifest(speech, lora=plain(lora), **changed))
     return folder
 
 
@@ -101,6 +104,91 @@ def test_two_patients_on_one_model_stay_apart(base: BaseModel, saved: Path, tmp_
     adapter.detach(together, "a")
     with adapter.using(together, "b"):
         assert torch.equal(encode(together), alone["b"])
+
+
+# ── Slots ────────────────────────────────────────────────────────────────────
+def alone(base: BaseModel, folder: Path) -> torch.Tensor:
+    speech = load_speech_model(base)
+    adapter.attach(speech, folder)
+    with adapter.using(speech, "default"):
+        return encode(speech)
+
+
+def test_voices_that_take_turns_in_a_slot_answer_as_each_does_alone(
+    base: BaseModel, saved: Path, tmp_path: Path
+) -> None:
+    small = LoraSettings(r=4, alpha=4, target_modules=("q_proj", "v_proj"))
+    folders = [
+        saved,
+        make(base, tmp_path / "b", fill=-0.03, patient_id="patient-b"),
+        make(base, tmp_path / "c", fill=0.05, lora=small, patient_id="patient-c"),
+    ]
+    expected = [alone(base, folder) for folder in folders]
+    speech = load_speech_model(base)
+    voices, slots = [adapter.load(speech, folder) for folder in folders], adapter.Slots(speech)
+    for turn in (0, 1, 0, 2, 1, 2, 0, 0):
+        slots.activate(voices[turn])
+        assert torch.equal(encode(speech), expected[turn])
+    assert len(speech.model.peft_config) == 2  # one for each shape, not for each patient
+
+
+def test_a_voice_that_does_not_fit_leaves_the_slot_to_nobody(base: BaseModel, saved: Path, copied: Path) -> None:
+    drop_a_key(copied)
+    speech = load_speech_model(base)
+    good, bad, slots = adapter.load(speech, saved), adapter.load(speech, copied), adapter.Slots(speech)
+    slots.activate(good)
+    expected = encode(speech)
+    with pytest.raises(ResonanceError, match="RZ-0614"):
+        slots.activate(bad)
+    assert slots._active is None
+    slots.activate(good)
+    assert torch.equal(encode(speech), expected)
+
+
+def test_a_file_that_is_written_into_does_not_change_a_voice_in_memory(base: BaseModel, copied: Path) -> None:
+    speech = load_speech_model(base)
+    loaded = adapter.load(speech, copied)
+    before = {key: weight.clone() for key, weight in loaded.weights.items()}
+    with (copied / adapter.WEIGHTS).open("r+b") as file:  # in place, as cp does it
+        file.seek(-4000, 2)
+        file.write(b"\x01" * 4000)
+    assert all(torch.equal(loaded.weights[key], weight) for key, weight in before.items())
+
+
+def test_a_folder_that_is_replaced_while_it_is_read_is_read_again(
+    base: BaseModel, saved: Path, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = make(base, tmp_path / "newer", fill=0.07, recordings=99)
+    read = adapter.read_manifest
+
+    def replaced_behind_the_manifest(folder: Path) -> adapter.Manifest:
+        found = read(folder)
+        if newer.exists():
+            shutil.rmtree(copied)
+            newer.rename(copied)
+        return found
+
+    monkeypatch.setattr(adapter, "read_manifest", replaced_behind_the_manifest)
+    loaded = adapter.load(load_speech_model(base), copied)
+    assert loaded.manifest.recordings == 99
+    assert any(weight.max() == pytest.approx(0.07) for weight in loaded.weights.values())
+
+
+def test_peft_may_not_be_asked_for_more_than_the_manifest_says(base: BaseModel, copied: Path) -> None:
+    config = json.loads((copied / adapter.CONFIG).read_text())
+    for changed in ({"r": 100_000}, {"use_dora": True}, {"target_modules": "(a+)+$"}, {"lora_alpha": 1}):
+        (copied / adapter.CONFIG).write_text(json.dumps(config | changed))
+        with pytest.raises(ResonanceError, match="RZ-0614") as error:
+            adapter.load(load_speech_model(base), copied)
+        assert next(iter(changed)) in error.value.facts["detail"]
+
+
+def test_numbers_that_are_none_are_refused(base: BaseModel, copied: Path) -> None:
+    weights = load_file(copied / adapter.WEIGHTS)
+    weights[min(weights)][0, 0] = float("nan")
+    save_file(weights, copied / adapter.WEIGHTS)
+    with pytest.raises(ResonanceError, match="RZ-0614"):
+        adapter.load(load_speech_model(base), copied)
 
 
 def test_no_file_of_an_adapter_names_a_path_of_this_machine(base: BaseModel, saved: Path) -> None:

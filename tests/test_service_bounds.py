@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
+import soundfile
 from serving import HTTP, SHORT, TOKEN, Voices, make_adapter, post, refused, running
 
 from resonance_helpers.service.app import create_app
@@ -26,7 +30,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service with little patience and little room."""
     root = tmp_path_factory.mktemp("bounds")
     make_adapter(root / "adapter", "alice")
-    settings = ServiceSettings(body_s=1.0, max_held_bytes=200_000, cors_origins=(FRIEND,), decoders=1)
+    settings = ServiceSettings(body_s=1.0, max_held_bytes=500_000, max_audio_s=2.0, cors_origins=(FRIEND,), decoders=1)
     with running(create_app(Voices, AdapterRegistry(root), Keyring(TOKEN), settings)) as address:
         yield address
 
@@ -41,25 +45,80 @@ def begin(url: str, content: bytes, length: int) -> socket.socket:
 
 
 def test_a_body_that_trickles_is_given_up(url: str) -> None:
-    started = time.perf_counter()
+    started, said = time.perf_counter(), b""
     with begin(url, b"--x\r\n", 1000) as client:
-        said = client.recv(4096)
-        while said and time.perf_counter() - started < 3 and b" 408 " not in said:
-            client.sendall(b"y")  # a byte now and then does not buy more time
-            said += client.recv(4096)
+        client.settimeout(0.1)
+        while b"RZ-0915" not in said and time.perf_counter() - started < 10:
+            try:
+                client.sendall(b"y")  # a byte now and then does not buy more time
+                said += client.recv(4096)
+            except TimeoutError:
+                continue
     assert b" 408 " in said and b"RZ-0915" in said
-    assert 1.0 <= time.perf_counter() - started < 3
+    assert 1.0 <= time.perf_counter() - started < 5
 
 
 def test_all_bodies_together_are_bounded_and_room_is_given_back(url: str) -> None:
     part = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
-    with begin(url, part + bytes(150_000), 10_000_000):
+    with begin(url, part + bytes(400_000), 10_000_000):
         time.sleep(0.2)
-        response = post(url, bytes(100_000))
+        response = post(url, bytes(200_000))
         refused(response, "RZ-0906")
         assert int(response.headers["Retry-After"]) > 0
     time.sleep(0.2)
-    refused(post(url, bytes(100_000)), "RZ-0502")
+    refused(post(url, bytes(200_000)), "RZ-0502")
+
+
+# ── Small files that hold much ───────────────────────────────────────────────
+def half_an_hour_of_opus() -> bytes:
+    """Silence, a sixth of a kilobyte for each second."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="ogg") as container:
+        stream = container.add_stream(
+            "libopus", rate=48_000, options={"frame_duration": "60", "compression_level": "0"}
+        )
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 48_000), np.float32), format="flt", layout="mono")
+        silence.sample_rate = 48_000
+        for second in range(1_800):
+            silence.pts = second * 48_000
+            container.mux(stream.encode(silence))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def flac_of_a_strange_recorder() -> bytes:
+    """Eight seconds in eight channels at the highest rate that FLAC can write."""
+    file = io.BytesIO()
+    with soundfile.SoundFile(file, "w", 655_350, 8, format="FLAC") as writer:
+        for _ in range(8):
+            writer.write(np.zeros((655_350, 8), np.int16))
+    return file.getvalue()
+
+
+def wav_that_promises_gigabytes() -> bytes:
+    content = bytearray(SHORT)
+    content[4:8] = content[40:44] = (0xFFFFFFF0).to_bytes(4, "little")
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [
+        (half_an_hour_of_opus, "RZ-0504"),
+        (flac_of_a_strange_recorder, "RZ-0504"),
+        (wav_that_promises_gigabytes, "RZ-0503"),
+        (lambda: b"", "RZ-0501"),
+        (lambda: SHORT[:44], "RZ-0501"),
+    ],
+    ids=["half an hour of opus", "655 kHz in 8 channels", "a forged length", "nothing", "a header alone"],
+)
+def test_a_small_file_that_holds_much_is_refused_at_once(url: str, make: Callable[[], bytes], code: str) -> None:
+    content = make()
+    assert len(content) < 500_000
+    started = time.perf_counter()
+    refused(post(url, content), code)
+    assert time.perf_counter() - started < 3
+    assert post(url, SHORT).status_code == 200
 
 
 def test_an_open_connection_takes_nobodys_turn(url: str) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import HTTP, SHOWN, TOKEN, Voice, Voices, post, refused, running, sound
+from serving import HTTP, SHOWN, TOKEN, Voice, Voices, make_adapter, post, refused, running, sound
 
 from resonance_helpers import ResonanceError
 from resonance_helpers.service.adapters import AdapterCache
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.engine import Answer, Engine
-from resonance_helpers.service.keys import Keyring
+from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key
 from resonance_helpers.service.metrics import Metrics
 from resonance_helpers.service.registry import AdapterRegistry
 from resonance_helpers.settings import SAMPLE_RATE, ServiceSettings
@@ -169,6 +169,20 @@ def test_metrics_count_and_name_nobody(folder_of_two: Path) -> None:
     ):
         assert line in response.text.splitlines(), line
     assert "alice" not in response.text and "bob" not in response.text
+
+
+def test_a_deleted_adapter_leaves_the_memory_too(tmp_path: Path) -> None:
+    for patient in ("alice", "bob"):
+        make_adapter(tmp_path / patient / "adapter", patient)
+    _, key = make_key(tmp_path / KEYS_FILE, None, admin=True)
+    admin = {"Authorization": f"Bearer {key}"}
+    app = create_app(Voices, AdapterRegistry(tmp_path), Keyring(file=tmp_path / KEYS_FILE))
+    with running(app) as url:
+        for patient in ("alice", "bob"):
+            assert post(url, CLIP, data={"patient_id": patient}, headers=admin).status_code == 200
+        assert "resonance_adapters 2.0" in HTTP.get(f"{url}/metrics", headers=admin).text
+        assert HTTP.delete(f"{url}/adapters/bob", headers=admin).status_code == 204
+        assert "resonance_adapters 1.0" in HTTP.get(f"{url}/metrics", headers=admin).text
 
 
 # ── Adapters in memory ───────────────────────────────────────────────────────

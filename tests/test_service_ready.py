@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,20 @@ def test_closing_finishes_what_was_accepted() -> None:
         return segment.text
 
     assert asyncio.run(ask_and_close()) == SHOWN["alice"]
+
+
+def test_a_service_that_is_told_to_stop_still_answers_whoever_waits(folder_of_two: Path) -> None:
+    voices = Voices(pause_s=0.5)
+    with ThreadPoolExecutor(3) as clients:
+        with running(create_app(lambda: voices, AdapterRegistry(folder_of_two), Keyring(TOKEN))) as url:
+            waiting = [clients.submit(post, url, data={"patient_id": patient}) for patient in ("alice", "bob", "alice")]
+            while _inside(url) < 3:
+                time.sleep(0.01)
+        assert sorted(answer.result().json()["text"] for answer in waiting) == sorted(
+            [SHOWN["alice"], SHOWN["alice"], SHOWN["bob"]]
+        )
+
+
+def _inside(url: str) -> float:
+    text = HTTP.get(f"{url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}).text
+    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith("resonance_queue "))

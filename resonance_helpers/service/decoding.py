@@ -90,7 +90,9 @@ class _Worker:
         if answer[:1] == _REFUSED:
             refusal = json.loads(answer[1:])
             raise ResonanceError(refusal["code"], **refusal["facts"])
-        return np.frombuffer(answer, dtype=np.float32, offset=len(_SAMPLES)).copy()  # torch wants to be allowed to write
+        return np.frombuffer(
+            answer, dtype=np.float32, offset=len(_SAMPLES)
+        ).copy()  # torch wants to be allowed to write
 
     def wait(self) -> None:
         """Return when the process has its libraries and can work; that is not the recording's time."""
