@@ -71,7 +71,7 @@ def test_all_bodies_together_are_bounded_and_room_is_given_back(url: str) -> Non
 
 # ── Small files that hold much ───────────────────────────────────────────────
 def half_an_hour_of_opus() -> bytes:
-    """Silence, a sixth of a kilobyte for each second."""
+    """Silence, in about 300 kB."""
     file = io.BytesIO()
     with av.open(file, "w", format="ogg") as container:
         stream = container.add_stream(
