@@ -32,7 +32,8 @@ _TLS_EXPECTED = ("plain http request was sent to https port", "http request to a
 
 @dataclass(frozen=True)
 class Transcript:
-    """One answer. ``duration`` of the recording and ``seconds`` of the service's work; ``uncertain`` is reserved."""
+    """One answer. ``duration`` of the recording and ``seconds`` of the service's work; ``uncertain``: a person should
+    confirm the text first (None: the service does not say)."""
 
     text: str
     uncertain: bool | None

@@ -94,7 +94,7 @@ def test_a_file_and_its_bytes_are_answered_alike(url: str, tmp_path: Path) -> No
         by_path, by_bytes = client.transcribe(path, "alice"), client.transcribe(SHORT, "alice")
         assert client.transcribe(str(path), patient_id="bob").text == SHOWN["bob"]
     assert by_path.text == by_bytes.text == SHOWN["alice"]
-    assert by_path == Transcript(SHOWN["alice"], None, 0.3, by_path.seconds, PRACTICE_MODEL)
+    assert by_path == Transcript(SHOWN["alice"], False, 0.3, by_path.seconds, PRACTICE_MODEL)
 
 
 def test_the_name_of_a_recording_stays_here(tmp_path: Path) -> None:
