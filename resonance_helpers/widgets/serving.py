@@ -198,6 +198,7 @@ def show_answer(reference: str, answer: Transcript) -> None:
     rows = [
         (message("chart.clips.reference"), reference),
         (message("lesson10.heard"), _large(answer.text or message("widget.try.silence"))),
+        (message("lesson10.sure"), message("lesson10.unsure.yes" if answer.uncertain else "lesson10.unsure.no")),
         (message("lesson10.took"), took),
     ]
     html_table([message("lesson06.fact"), message("lesson06.value")], rows)
