@@ -11,10 +11,13 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
+
+from filelock import FileLock
 
 from .messages import ResonanceError, message
 from .workspace import write_text
@@ -56,6 +59,20 @@ def write_labels(path: Path, labels: Iterable[Label]) -> None:
     text = f"[\n{lines}\n]\n" if lines else "[]\n"
     _parse(text, path)
     write_text(path, text)
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[list[Label]]:
+    """The entries of labels.json, to be changed in place; none where there is no file yet. They are written when the
+    block ends well.
+
+    Whoever else changes them, a notebook or the service, waits meanwhile: nobody's entry is lost. Raises what
+    ``read_labels`` and ``write_labels`` raise.
+    """
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        labels = read_labels(path) if path.exists() else []
+        yield labels
+        write_labels(path, labels)
 
 
 def _entry(label: Label) -> dict[str, Any]:

@@ -7,7 +7,6 @@ memory, for a while, and is written only when somebody says what was meant.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -16,11 +15,9 @@ from secrets import token_urlsafe
 
 import numpy as np
 
-from ..audio import write_wav
 from ..consent import require_consent
-from ..labels import Label, read_labels, write_labels
 from ..messages import ResonanceError
-from ..text import normalise
+from ..takes import add_take
 from ..workspace import Workspace
 from .keys import Access
 
@@ -44,7 +41,6 @@ class Corrections:
     def __init__(self, data: Path | None) -> None:
         self._data = data
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
-        self._writing = threading.Lock()  # labels.json is read and written anew
 
     def keep(self, patient_id: str, samples: np.ndarray) -> str | None:
         """Remember a recording (16 kHz mono) for a while; the id of its answer. None: nothing was kept."""
@@ -78,21 +74,7 @@ class Corrections:
         """
         if not self._allowed(patient_id):
             raise ResonanceError("RZ-0916", minutes=KEPT_S // 60)
-        workspace = self._workspace(patient_id)
-        with self._writing:
-            labels = read_labels(workspace.labels)
-            same = [label.take for label in labels if normalise(label.text) == normalise(text)]
-            name = f"{time.strftime('%Y%m%d-%H%M%S')}_{token_urlsafe(4)}.wav"
-            write_wav(workspace.audio_raw / name, samples)  # before its label: a label without a file stops lesson 04
-            given = any(label.split for label in labels)
-            label = Label(
-                audio=f"{workspace.audio_raw.name}/{name}",
-                text=text,
-                take=max(same, default=0) + 1,
-                session=SESSION,
-                split="train" if given else None,
-            )
-            write_labels(workspace.labels, [*labels, label])
+        add_take(self._workspace(patient_id), samples, text, SESSION)
 
     def _allowed(self, patient_id: str) -> bool:
         if self._data is None or not self._workspace(patient_id).labels.is_file():

@@ -16,7 +16,7 @@ from IPython.display import display
 from ..charts.data import VERDICTS, verdict
 from ..charts.markup import Markup, badge, escape, stack, table_html
 from ..consent import require_consent
-from ..labels import read_labels, write_labels
+from ..labels import changing, read_labels
 from ..messages import ResonanceError, message
 from ..workspace import Workspace
 from .lines import check, player
@@ -100,9 +100,8 @@ class LabelEditor:
             self._say("❌", message("widget.editor.empty"))
             return
         try:
-            labels = read_labels(self.workspace.labels)
-            changed = [replace(label, text=new) if label.audio == self.chosen.value else label for label in labels]
-            write_labels(self.workspace.labels, changed)
+            with changing(self.workspace.labels) as labels:
+                labels[:] = [replace(each, text=new) if each.audio == self.chosen.value else each for each in labels]
         except ResonanceError as error:
             self._say("❌", str(error))
             return

@@ -1,4 +1,4 @@
-"""Lesson 04: listen to every labelled recording and say, before anything is trained, which are fit for it.
+"""Listen to every labelled recording and say, before anything is trained, which are fit for it.
 
 Nothing is changed or written here. A recording that can't be read is a row of the table, not the end of it.
 """
@@ -16,16 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from . import audio
-from .audio import Level, Quality
-from .labels import read_labels
-from .messages import ResonanceError, message
-from .settings import MIN_RECORDINGS, WINDOW_LADDER_S
-from .text import normalise
-from .utterances import Match, Recordings, find_source
-from .workspace import Workspace
-
-__all__ = ["Notice", "RecordingsCheck", "Row", "Totals", "check", "find_source"]
+from .. import audio
+from ..audio import Level, Quality
+from ..labels import read_labels
+from ..messages import ResonanceError, message
+from ..settings import MIN_RECORDINGS, WINDOW_LADDER_S
+from ..text import normalise
+from ..utterances import Match, Recordings
+from ..workspace import Workspace
 
 OnProgress = Callable[[int, int], None]
 
