@@ -244,6 +244,13 @@ class Slots:
             parameter.data = loaded.weights[key]
         self._active = loaded
 
+    def clear(self) -> None:
+        """Hold nobody's weights any more."""
+        self._active = None
+        for _, parameters in self._slots.values():
+            for parameter in parameters.values():
+                parameter.data = torch.zeros_like(parameter)
+
     def _slot(self, lora: LoraSettings) -> tuple[str, dict[str, torch.nn.Parameter]]:
         if lora not in self._slots:
             name = f"resonance_slot_{len(self._slots)}"

@@ -59,6 +59,9 @@ class Voices:
     def window_for(self, voice: Voice, seconds: float) -> float:
         return max(voice.window_s, seconds)
 
+    def clear(self) -> None:
+        self.active = ""
+
     def recognise(self, samples: Sequence[np.ndarray], voice: Voice, window_s: float) -> list[Said]:
         self.active = voice.patient_id
         self.batches.append(len(samples))

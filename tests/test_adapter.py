@@ -132,6 +132,21 @@ def test_voices_that_take_turns_in_a_slot_answer_as_each_does_alone(
     assert len(speech.model.peft_config) == 2  # one for each shape, not for each patient
 
 
+def test_cleared_slots_hold_nobodys_weights(base: BaseModel, saved: Path, tmp_path: Path) -> None:
+    small = LoraSettings(r=4, alpha=4, target_modules=("q_proj", "v_proj"))
+    other = make(base, tmp_path / "c", fill=0.05, lora=small, patient_id="patient-c")
+    speech = load_speech_model(base)
+    voices, slots = [adapter.load(speech, folder) for folder in (saved, other)], adapter.Slots(speech)
+    for voice in voices:
+        slots.activate(voice)
+    expected = encode(speech)
+    slots.clear()
+    theirs = {weight.data_ptr() for voice in voices for weight in voice.weights.values()}
+    assert not theirs & {parameter.data_ptr() for parameter in speech.model.parameters()}
+    slots.activate(voices[1])
+    assert torch.equal(encode(speech), expected)
+
+
 def test_a_voice_that_does_not_fit_leaves_the_slot_to_nobody(base: BaseModel, saved: Path, copied: Path) -> None:
     drop_a_key(copied)
     speech = load_speech_model(base)

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from bundles import GOOD, bundle, files, lay, lying, packed, with_sums
 from fastapi import FastAPI
-from serving import HTTP, SHORT, TOKEN, refused, running
+from serving import HTTP, SHORT, TOKEN, Voices, refused, running
 
 from resonance_helpers.adapter import MANIFEST, read_manifest
 from resonance_helpers.service.app import create_app
@@ -41,12 +41,11 @@ class Trained:
     bytes: int = 1000
 
 
-class Voices:
+class FromDisk(Voices):
     """Says what stands in the adapter on disk."""
 
-    longest_s = 30.0
-
     def __init__(self, registry: AdapterRegistry) -> None:
+        super().__init__()
         self._registry = registry
 
     def load(self, patient_id: str) -> Trained:
@@ -55,9 +54,6 @@ class Voices:
             time.sleep(0.002)  # long enough for a careless change to come between
             assert json.loads((folder / "tokenizer.json").read_bytes())["version"] == manifest.seed
         return Trained(words(manifest.patient_id, manifest.seed))
-
-    def window_for(self, voice: Trained, seconds: float) -> float:
-        return max(voice.window_s, seconds)
 
     def recognise(self, samples: Sequence[np.ndarray], voice: Trained, window_s: float) -> list[Said]:
         return [Said(voice.words, uncertain=False)] * len(samples)
@@ -69,7 +65,7 @@ def words(patient: str, version: int) -> str:
 
 def app_of(root: Path, settings: ServiceSettings | None = None) -> FastAPI:
     registry = AdapterRegistry(root)
-    return create_app(lambda: Voices(registry), registry, Keyring(TOKEN, root / KEYS_FILE), settings)
+    return create_app(lambda: FromDisk(registry), registry, Keyring(TOKEN, root / KEYS_FILE), settings)
 
 
 @pytest.fixture

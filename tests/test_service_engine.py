@@ -176,13 +176,16 @@ def test_a_deleted_adapter_leaves_the_memory_too(tmp_path: Path) -> None:
         make_adapter(tmp_path / patient / "adapter", patient)
     _, key = make_key(tmp_path / KEYS_FILE, None, admin=True)
     admin = {"Authorization": f"Bearer {key}"}
-    app = create_app(Voices, AdapterRegistry(tmp_path), Keyring(file=tmp_path / KEYS_FILE))
+    voices = Voices()
+    app = create_app(lambda: voices, AdapterRegistry(tmp_path), Keyring(file=tmp_path / KEYS_FILE))
     with running(app) as url:
         for patient in ("alice", "bob"):
             assert post(url, CLIP, data={"patient_id": patient}, headers=admin).status_code == 200
         assert "resonance_adapters 2.0" in HTTP.get(f"{url}/metrics", headers=admin).text
+        assert voices.active == "bob"
         assert HTTP.delete(f"{url}/adapters/bob", headers=admin).status_code == 204
         assert "resonance_adapters 1.0" in HTTP.get(f"{url}/metrics", headers=admin).text
+    assert voices.active == ""  # nor does the model hold it any longer
 
 
 # ── Adapters in memory ───────────────────────────────────────────────────────

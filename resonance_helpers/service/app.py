@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -68,6 +68,9 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem} for status in (400, 401, 404, 408, 413, 422, 429, 500, 503)
 }
 UNREADY: dict[int | str, dict[str, Any]] = {503: {"model": Problem}}
+NEEDS_KEY = [Depends(HTTPBearer(auto_error=False))]  # for the document; ``guard`` has looked at it before
+
+Recognise = Callable[[Request, UploadFile, str], Awaitable[tuple[Answer, dict[str, str]]]]
 
 
 def create_app(
@@ -104,7 +107,6 @@ def create_app(
             allow_headers=["Authorization"],
         )
     _say_problems(app, engine, settings)
-    needs_key = [Depends(HTTPBearer(auto_error=False))]  # for the document; ``guard`` has looked at it before
     MultiPartParser.spool_max_size = sys.maxsize  # by default an upload over 1 MB is written to disk
 
     async def recognise(request: Request, file: UploadFile, patient_id: str) -> tuple[Answer, dict[str, str]]:
@@ -112,14 +114,49 @@ def create_app(
         kept = recent.keep(patient_id, answer.samples)
         return answer, {ANSWER_HEADER: kept} if kept else {}
 
-    _answer_whether_ready(app, engine, needs_key)
+    def drop(patient_id: str) -> None:
+        engine.drop(patient_id)
+        recent.drop(patient_id)
 
-    @app.get("/metrics", responses={401: {"model": Problem}}, dependencies=needs_key, response_class=PlainTextResponse)
+    _answer_whether_ready(app, engine)
+    _count(app, metrics)
+    _transcribe(app, registry, recognise)
+    _correct(app, recent)
+    app.include_router(openai_routes.routes(registry, recognise, PROBLEMS, dependencies=NEEDS_KEY))
+    for_admins = PROBLEMS | {status: {"model": Problem} for status in (403, 409, 507)}
+    app.include_router(adapter_routes.routes(registry, drop, responses=for_admins, dependencies=NEEDS_KEY))
+    return app
+
+
+# ── The guide's routes and ours ──────────────────────────────────────────────
+def _answer_whether_ready(app: FastAPI, engine: Engine) -> None:
+    @app.get("/livez")
+    async def livez() -> Health:
+        """Whether the process answers at all. Needs no key."""
+        return Health()
+
+    @app.get("/readyz", responses=UNREADY | {401: {"model": Problem}}, dependencies=NEEDS_KEY)
+    async def readyz() -> Health:
+        """Whether recordings are answered: not while the model is loading and not while the service shuts down."""
+        if not engine.ready:
+            raise ResonanceError("RZ-0911", seconds=LOADING_S)
+        return Health()
+
+    @app.get("/health", responses=UNREADY)
+    async def health() -> Health:
+        """The guide's: as ``/readyz``, and needs no key."""
+        return await readyz()
+
+
+def _count(app: FastAPI, metrics: Metrics) -> None:
+    @app.get("/metrics", responses={401: {"model": Problem}}, dependencies=NEEDS_KEY, response_class=PlainTextResponse)
     async def count() -> PlainTextResponse:
         """What the operator counts, for Prometheus. Names nobody."""
         return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4")
 
-    @app.post("/transcribe", responses=PROBLEMS, dependencies=needs_key)
+
+def _transcribe(app: FastAPI, registry: AdapterRegistry, recognise: Recognise) -> None:
+    @app.post("/transcribe", responses=PROBLEMS, dependencies=NEEDS_KEY)
     async def transcribe(
         request: Request,
         response: Response,
@@ -141,7 +178,9 @@ def create_app(
             model=registry.base_model,
         )
 
-    @app.post("/corrections", status_code=204, responses=PROBLEMS, dependencies=needs_key)
+
+def _correct(app: FastAPI, recent: Corrections) -> None:
+    @app.post("/corrections", status_code=204, responses=PROBLEMS, dependencies=NEEDS_KEY)
     async def correct(
         request: Request,
         answer: Annotated[str, Form(description=f"The id of the answer, from its header {ANSWER_HEADER}.")],
@@ -151,14 +190,10 @@ def create_app(
         if not normalise(text):
             raise ResonanceError("RZ-0903", field="text")
         patient_id, samples = recent.take(answer, request.state.access)
-        await run_in_threadpool(recent.write, patient_id, samples, text.strip())
-
-    app.include_router(openai_routes.routes(registry, recognise, PROBLEMS, dependencies=needs_key))
-    for_admins = PROBLEMS | {status: {"model": Problem} for status in (403, 409, 507)}
-    app.include_router(adapter_routes.routes(registry, engine.drop, responses=for_admins, dependencies=needs_key))
-    return app
+        await run_in_threadpool(recent.write, patient_id, samples, text)
 
 
+# ── What surrounds them ──────────────────────────────────────────────────────
 async def _unless_gone(request: Request, answering: Coroutine[Any, Any, Answer]) -> Answer:
     """The answer, given up when the client hangs up: nobody is left to read it, and others wait."""
     answer = asyncio.ensure_future(answering)
@@ -176,25 +211,6 @@ async def _unless_gone(request: Request, answering: Coroutine[Any, Any, Answer])
 async def _until_gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _answer_whether_ready(app: FastAPI, engine: Engine, needs_key: list[Any]) -> None:
-    @app.get("/livez")
-    async def livez() -> Health:
-        """Whether the process answers at all. Needs no key."""
-        return Health()
-
-    @app.get("/readyz", responses=UNREADY | {401: {"model": Problem}}, dependencies=needs_key)
-    async def readyz() -> Health:
-        """Whether recordings are answered: not while the model is loading and not while the service shuts down."""
-        if not engine.ready:
-            raise ResonanceError("RZ-0911", seconds=LOADING_S)
-        return Health()
-
-    @app.get("/health", responses=UNREADY)
-    async def health() -> Health:
-        """The guide's: as ``/readyz``, and needs no key."""
-        return await readyz()
 
 
 def _lifespan(

@@ -67,6 +67,10 @@ class Corrections:
         del self._kept[answer]
         return kept.patient_id, kept.samples
 
+    def drop(self, patient_id: str) -> None:
+        """Forget the patient's recordings."""
+        self._kept = OrderedDict((answer, kept) for answer, kept in self._kept.items() if kept.patient_id != patient_id)
+
     def write(self, patient_id: str, samples: np.ndarray, text: str) -> None:
         """Add the recording to the patient's folder as one more take of ``text``, to train on.
 

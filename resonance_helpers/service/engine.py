@@ -56,6 +56,10 @@ class Speaks(Protocol):
         """What is said in each clip (float32, 16 kHz mono), in order. Called from one thread at a time."""
         ...
 
+    def clear(self) -> None:
+        """Hold nobody's voice between two calls of ``recognise``, in whose thread this is called."""
+        ...
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -156,6 +160,8 @@ class Engine:
     def drop(self, patient_id: str) -> None:
         """Have the patient's adapter no longer in memory, once whoever is being answered with it has their answer."""
         self._adapters.drop(patient_id)
+        if self._voices:
+            self._model.submit(self._voices.clear)
 
     async def close(self) -> None:
         """Finish what was accepted, and accept nothing more."""

@@ -72,6 +72,9 @@ class WhisperVoices:
         answers = iter(self._said([*compress(samples, spoken)], voice, window_s))
         return [next(answers) if is_spoken else NOTHING for is_spoken in spoken]
 
+    def clear(self) -> None:
+        self._slots.clear()
+
     def warm_up(self, patient_id: str) -> None:
         """Let the model answer once, so that nobody has to wait for it, and a misfit shows at once."""
         voice = self.load(patient_id)
