@@ -147,8 +147,7 @@ def _prepare(shelf: _Shelf, match: Match) -> _Prepared:
         entry = shelf.unchanged(match.source, digest)
         if entry:
             return _Prepared(match, digest, entry, audio.measure(audio.read_wav(shelf.path(entry.wav))))
-        clip = audio.decode(path, max_seconds=_MAX_SECONDS)
-        samples = np.clip(audio.resample(clip.samples, clip.rate), -1.0, 1.0)
+        samples = audio.load(path, _MAX_SECONDS)
         quality = audio.measure(samples)
         level, codes = audio.judge(quality, _MAX_SECONDS)
         if level == "unusable":
@@ -156,7 +155,9 @@ def _prepare(shelf: _Shelf, match: Match) -> _Prepared:
     except ResonanceError as error:
         return _Prepared(match, digest, error)
     if shelf.is_in_place(match.source):
-        return _Prepared(match, digest, Conversion(match.source, digest, match.source, digest, clip.seconds), quality)
+        return _Prepared(
+            match, digest, Conversion(match.source, digest, match.source, digest, quality.seconds), quality
+        )
     return _Prepared(match, digest, samples, quality)
 
 
@@ -296,8 +297,8 @@ class RateVersion:
 
     @property
     def mono(self) -> np.ndarray:
-        """float32 (n,), the mean of the channels."""
-        return self.samples.mean(axis=0)
+        """float32 (n,), as ``audio.to_mono`` mixes it."""
+        return audio.to_mono(self.samples)
 
 
 @dataclass(frozen=True)
@@ -319,7 +320,7 @@ class RateComparison:
 def compare_rates(path: Path) -> RateComparison:
     """The three versions of one recording for lesson 05's picture. Raises as ``audio.decode`` does."""
     clip = audio.decode_channels(path, max_seconds=_MAX_SECONDS)
-    mono = clip.samples.mean(axis=0)
+    mono = audio.to_mono(clip.samples)
     versions = (
         _version("own", clip.samples, clip.rate, clip.bits),
         _version("whisper", audio.resample(mono, clip.rate)[None], SAMPLE_RATE, 16),
