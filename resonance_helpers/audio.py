@@ -105,7 +105,7 @@ def to_mono(channels: np.ndarray) -> np.ndarray:
     That is where channels cancel each other (a plug wired the wrong way round), or where one of many is used.
     """
     mean = channels.mean(axis=0)
-    instead = _instead_of_mean(_energy(channels), float(_energy(mean[None])[0]))
+    instead = _instead_of_mean(_energies(channels), *_energies(mean[None]))
     return mean if instead is None else channels[instead]
 
 
@@ -217,10 +217,11 @@ class _Decoder:
     def blocks(self) -> Iterator[np.ndarray]:
         """float32 (channels, n), of many frames at once: numpy takes as long for a few samples as for thousands."""
         waiting: list[Any] = []
+        kind, since = ("", 0), 0
         for frame in self._frames():
-            if waiting and (_kind(frame) != _kind(waiting[0]) or sum(each.samples for each in waiting) >= self.rate):
+            if _kind(frame) != kind or self.count - since >= self.rate:
                 yield from _as_float(waiting)
-                waiting = []
+                waiting, kind, since = [], _kind(frame), self.count
             waiting.append(frame)
         yield from _as_float(waiting)
 
@@ -254,7 +255,7 @@ class _Kept:
         self._wanted, self._name = wanted, name
         self._resampler: soxr.ResampleStream | None = None
         self._blocks: list[np.ndarray] = []
-        self._energies: list[np.ndarray] = []
+        self._energies: list[list[float]] = []  # of each block's channels
         self._mean_energy = 0.0
 
     def add(self, block: np.ndarray, rate: int) -> None:
@@ -263,9 +264,9 @@ class _Kept:
             self._keep(block)
             return
         if self._wanted.channels == "mean":
-            mono = block.mean(axis=0)
-            self._energies.append(_energy(block))
-            self._mean_energy += float(_energy(mono[None])[0])
+            mono = block.mean(axis=0) if len(block) > 1 else block[0]
+            self._energies.append(_energies(block))
+            self._mean_energy += float(np.dot(mono, mono))
         else:
             mono = block[min(self._wanted.channels, len(block) - 1)]
         if self._wanted.rate and self._wanted.rate != rate:
@@ -282,7 +283,7 @@ class _Kept:
     @property
     def instead_of_mean(self) -> int | None:
         """The index of the channel that ``to_mono`` would take instead of the mean, if any."""
-        totals = np.array([sum(each) for each in zip_longest(*self._energies, fillvalue=0.0)])
+        totals = [sum(each) for each in zip_longest(*self._energies, fillvalue=0.0)]
         return _instead_of_mean(totals, self._mean_energy)
 
     def _keep(self, block: np.ndarray) -> None:
@@ -295,15 +296,14 @@ def _within_bytes(values: int, name: str) -> None:
         raise ResonanceError("RZ-0509", name=name, limit_mb=MAX_BYTES >> 20)
 
 
-def _energy(channels: np.ndarray) -> np.ndarray:
+def _energies(channels: np.ndarray) -> list[float]:
     """Of each channel of (channels, n)."""
-    return np.square(channels, dtype=np.float64).sum(axis=1)
+    return [float(np.dot(channel, channel)) for channel in channels]
 
 
-def _instead_of_mean(energies: Sequence[float] | np.ndarray, mean_energy: float) -> int | None:
-    if len(energies) < 2 or mean_energy >= _MEAN_LOSES * max(energies):
-        return None
-    return int(np.argmax(energies))
+def _instead_of_mean(energies: Sequence[float], mean_energy: float) -> int | None:
+    loudest = max(energies, default=0.0)
+    return energies.index(loudest) if mean_energy < _MEAN_LOSES * loudest else None
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:
@@ -336,10 +336,11 @@ def _as_float(frames: Sequence[Any]) -> Iterator[np.ndarray]:
         array = array.reshape(-1, channels).T
     step = max(1, _BLOCK // channels)
     for start in range(0, array.shape[1], step):
-        block = array[:, start : start + step].astype(np.float32)
+        block = array[:, start : start + step].astype(np.float32, order="C")
         if array.dtype.kind != "f":
             half = np.float32(2.0 ** (8 * array.dtype.itemsize - 1))
-            block = (block - half if array.dtype.kind == "u" else block) / half
+            block -= half if array.dtype.kind == "u" else 0
+            block /= half
         yield block
 
 
