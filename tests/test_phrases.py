@@ -1,0 +1,292 @@
+"""Phrase lists: the bundled one holds every sound, files from anywhere are read or refused, nothing goes silently."""
+
+from __future__ import annotations
+
+import csv
+import io
+import unicodedata
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opencc import OpenCC
+from pypinyin import Style, lazy_pinyin
+
+from resonance_helpers import ResonanceError, Workspace, phrases
+from resonance_helpers.labels import Label, write_labels
+from resonance_helpers.phrases import Phrase
+from resonance_helpers.phrases.lists import LONGEST_PHRASE, MOST_BYTES, MOST_PHRASES
+from resonance_helpers.text import normalise, toneless
+
+EVERYDAY = phrases.everyday()
+GUIDE = ("我想喝水", "我想吃饭", "帮我开灯")
+# What pypinyin calls the finals of our table, written down apart from the code that is tested.
+STRICT_FINALS = [
+    *("a", "o", "e", "ai", "ei", "ao", "ou", "an", "en", "ang", "eng", "ong", "er"),
+    *("i", "ia", "ie", "iao", "iou", "ian", "in", "iang", "ing", "iong"),
+    *("u", "ua", "uo", "uai", "uei", "uan", "uen", "uang", "v", "ve", "van", "vn"),
+]
+STRICT_INITIALS = [
+    *("b", "p", "m", "f", "d", "t", "n", "l", "g", "k", "h", "j", "q", "x"),
+    *("zh", "ch", "sh", "r", "z", "c", "s", ""),  # without one: 我
+]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path, tmp_path / "out", "anna")
+
+
+def code(content: bytes, name: str = "list.csv") -> str:
+    with pytest.raises(ResonanceError) as caught:
+        phrases.parse(content, name)
+    return caught.value.code
+
+
+# ── The bundled list ─────────────────────────────────────────────────────────
+def test_a_hundred_and_twenty_phrases_that_nobody_mixes_up() -> None:
+    texts = [phrase.text for phrase in EVERYDAY]
+    assert len(texts) == 120 == len({normalise(text) for text in texts})
+    assert all(1 <= len(text) <= 8 and text == "".join(text.split()) for text in texts)
+    assert not [text for text, n in Counter(map(toneless, texts)).items() if n > 1], "homophones, tones aside"
+
+
+def test_the_most_useful_come_first_and_the_guides_are_there() -> None:
+    texts = [phrase.text for phrase in EVERYDAY]
+    assert set(GUIDE) <= set(texts)
+    assert {"我很疼", "不要", "我想喝水", "停"} <= set(texts[:10])
+
+
+def test_every_topic_is_there_and_every_phrase_has_a_picture_of_its_own() -> None:
+    assert min(Counter(phrase.topic for phrase in EVERYDAY).values()) >= 8
+    assert {phrase.topic for phrase in EVERYDAY} == set(phrases.TOPICS)
+    pictures = [phrase.picture for phrase in EVERYDAY]
+    assert len(set(pictures)) == len(pictures)
+    assert all(any(unicodedata.category(c) in ("So", "Me") for c in picture) for picture in pictures)
+
+
+def test_the_list_holds_every_sound_of_mandarin_more_than_once() -> None:
+    """Measured with pypinyin itself, not with the code under test."""
+    texts = [normalise(phrase.text) for phrase in EVERYDAY]
+    initials = Counter(part for text in texts for part in lazy_pinyin(text, style=Style.INITIALS, strict=True))
+    finals = Counter(part for text in texts for part in lazy_pinyin(text, style=Style.FINALS, strict=True))
+    spoken = [
+        part for text in texts for part in lazy_pinyin(text, style=Style.FINALS_TONE3, neutral_tone_with_five=True)
+    ]
+    tones = Counter(part[-1] for part in spoken)
+    assert set(initials) == set(STRICT_INITIALS) and min(initials.values()) >= 5
+    assert set(finals) == set(STRICT_FINALS) and min(finals.values()) >= 2
+    assert set(tones) == set("12345") and min(tones.values()) >= 20
+    counted = phrases.sounds(texts)
+    assert counted.initials == {each: initials[each] for each in phrases.INITIALS}
+    assert counted.tones == {each: tones[each] for each in phrases.TONES}
+    assert sum(counted.finals.values()) == finals.total() and min(counted.finals.values()) >= 2
+    assert {each: counted.finals[each] for each in ("iu", "ui", "un", "ü", "uang")} == {
+        "iu": finals["iou"], "ui": finals["uei"], "un": finals["uen"], "ü": finals["v"], "uang": finals["uang"]
+    }  # fmt: skip
+
+
+# ── The sounds ───────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    ("text", "initials", "finals", "tones"),
+    [
+        ("我想喝水", ["", "x", "h", "sh"], ["uo", "iang", "e", "ui"], "3313"),
+        ("自己", ["z", "j"], ["(z)i", "i"], "43"),
+        ("吃药", ["ch", ""], ["(zh)i", "iao"], "14"),
+        ("女学员", ["n", "x", ""], ["ü", "üe", "üan"], "322"),
+        ("6个", ["l", "g"], ["iu", "e"], "44"),
+        ("开wifi！", ["k"], ["ai"], "1"),
+        ("嗯", [], [], ""),
+        ("哟", [], [], ""),
+        ("老翁", ["l"], ["ao"], "3"),
+        ("", [], [], ""),
+    ],
+)
+def test_sounds_of_a_text(text: str, initials: list[str], finals: list[str], tones: str) -> None:
+    heard = phrases.sounds([text])
+    assert {name: n for name, n in heard.initials.items() if n} == Counter(initials)
+    assert {name: n for name, n in heard.finals.items() if n} == Counter(finals)
+    assert {name: n for name, n in heard.tones.items() if n} == Counter(tones)
+    assert (tuple(heard.initials), tuple(heard.finals), tuple(heard.tones)) == (
+        phrases.INITIALS,
+        phrases.FINALS,
+        phrases.TONES,
+    )
+
+
+def test_what_was_recorded_and_what_is_wanted(workspace: Workspace) -> None:
+    assert phrases.recorded_sounds(workspace) == phrases.sounds(())
+    write_labels(workspace.labels, [Label("a.wav", "喝水"), Label("b.wav", "喝水", take=2)])
+    assert phrases.recorded_sounds(workspace).initials["h"] == 2
+    assert phrases.wanted_sounds(workspace) == phrases.sounds(phrase.text for phrase in EVERYDAY)
+    phrases.write(workspace, [Phrase("开灯")])
+    assert phrases.wanted_sounds(workspace) == phrases.sounds(["开灯"])
+
+
+# ── The patient's own list ───────────────────────────────────────────────────
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_what_is_written_is_read_again(workspace: Workspace, lang: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESONANCE_LANG", lang)
+    assert phrases.read(workspace) is EVERYDAY
+    mine = (Phrase("开「灯」, 好吗", "吃饭", "👩‍🏫"), Phrase('他说"好"', "pain"), Phrase("不要", "answers", "🛑"))
+    assert phrases.write(workspace, mine) == workspace.data_dir / "phrases.csv"
+    assert phrases.read(workspace) == mine
+    monkeypatch.setenv("RESONANCE_LANG", "en" if lang == "zh" else "zh")
+    assert phrases.read(workspace) == mine, "topics are known by their names in both languages"
+
+
+def test_a_spreadsheet_opens_what_is_written(workspace: Workspace) -> None:
+    content = phrases.write(workspace, EVERYDAY[:2]).read_bytes()
+    assert content.startswith(b"\xef\xbb\xbf")  # without it Excel takes UTF-8 for GBK
+    rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+    assert rows == [["text", "topic", "picture"], ["我很疼", "疼痛与不适", "😣"], ["不要", "回答与选择", "🙅"]]
+
+
+@given(
+    st.lists(
+        st.builds(
+            Phrase,
+            st.text(st.sampled_from('我想喝水停 ,;"\t\n1.、') | st.characters(), min_size=1, max_size=20),
+            st.sampled_from(["", *phrases.TOPICS]) | st.text(max_size=5),
+            st.sampled_from(["", "💧", "👩‍🏫", "2️⃣"]) | st.text(max_size=3),
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_any_list_is_written_as_it_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, mine: list[Phrase]
+) -> None:
+    folder = tmp_path_factory.mktemp("list")
+    workspace = Workspace(folder, folder, "anna")
+    try:
+        path = phrases.write(workspace, mine)
+    except ResonanceError as error:
+        assert error.code in ("RZ-0444", "RZ-0445") and not list(folder.iterdir())
+        return
+    again = phrases.parse(path)
+    assert not again.left_out
+    assert len(again.phrases) == len(mine)
+    assert phrases.write(workspace, again.phrases) == path and phrases.read(workspace) == again.phrases
+
+
+@pytest.mark.parametrize(
+    ("mine", "expected", "said"),
+    [
+        ([], "RZ-0444", "phrases.csv"),
+        ([Phrase("停"), Phrase("停！")], "RZ-0445", "第 2 行「停！」和第 1 行"),
+        ([Phrase("停"), Phrase(" ")], "RZ-0445", "第 2 行是空的"),
+        ([Phrase("停"), Phrase("💧")], "RZ-0445", "没有字"),
+        ([Phrase("停"), Phrase("水" * (LONGEST_PHRASE + 1))], "RZ-0445", "太长"),
+    ],
+)
+def test_what_reading_would_leave_out_is_not_written(
+    workspace: Workspace, mine: list[Phrase], expected: str, said: str
+) -> None:
+    path = phrases.write(workspace, EVERYDAY)
+    before = path.read_bytes()
+    with pytest.raises(ResonanceError, match=expected) as caught:
+        phrases.write(workspace, mine)
+    assert said in str(caught.value)
+    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
+
+
+# ── Files from elsewhere ─────────────────────────────────────────────────────
+LINES = "我想喝水\r\n脖子酸\r\n帮我把嗓子擦一擦\r\n"
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "utf-16", "gbk", "gb18030"])
+@pytest.mark.parametrize("name", ["list.txt", "list.csv", "LIST.CSV", ""])
+def test_a_phrase_on_each_line_in_every_coding_of_notepad_and_excel(coding: str, name: str, tmp_path: Path) -> None:
+    parsed = phrases.parse(LINES.encode(coding), name)
+    assert parsed.phrases == (EVERYDAY[2], Phrase("脖子酸", "pain", "🧣"), Phrase("帮我把嗓子擦一擦"))
+    assert not parsed.left_out
+    path = tmp_path / (name or "list")
+    path.write_bytes(LINES.encode(coding))
+    assert phrases.parse(path) == parsed
+
+
+@pytest.mark.parametrize("n", [6, 20])
+def test_gbk_and_big5_are_not_mixed_up(n: int) -> None:
+    """Every few phrases of the list: as GBK they are read, as Big5 they are refused and never other characters."""
+    traditional = OpenCC("s2tw")
+    for start in range(0, 120, n):
+        some = EVERYDAY[start : start + n]
+        content = "\r\n".join(phrase.text for phrase in some)
+        assert phrases.parse(content.encode("gbk"), "a.txt").phrases == some
+        assert code(traditional.convert(content).encode("big5"), "a.txt") == "RZ-0440"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "我想喝水\n幫我開燈\n不要".encode("big5"),
+        "水を飲みたい".encode("shift-jis"),
+        "水を飲みたい".encode("euc-jp"),
+        "要る".encode("euc-jp"),  # its kana are GBK's too
+        "謝謝".encode("big5"),  # in GBK it is 谅谅
+        "je préfère l'été".encode("latin-1"),
+        LINES.encode("gbk")[:-3],  # cut in the middle of a character
+        LINES.encode("utf-16")[:-1],
+    ],
+)
+def test_a_coding_that_cannot_be_told_is_refused(content: bytes) -> None:
+    assert code(content) == "RZ-0440"
+
+
+def test_columns_with_and_without_a_heading() -> None:
+    with_heading = "序号,主题,句子,表情\n1,心情,我要回家,🏡\n2,,不要,?\n"
+    assert phrases.parse(with_heading.encode(), "a.csv").phrases == (
+        Phrase("我要回家", "feelings", "🏡"),
+        Phrase("不要", "answers", "🙅"),  # Excel's GBK has no emoji; ours is known
+    )
+    assert phrases.parse("我要回家;Feelings\n停;".encode(), "a.csv").phrases == (
+        Phrase("我要回家", "feelings"),
+        EVERYDAY[3],
+    )
+    excels_unicode_text = "text\ttopic\n对不起，我累了, 好吗\t心情\n".encode("utf-16")
+    assert phrases.parse(excels_unicode_text, "a.txt").phrases == (Phrase("对不起，我累了, 好吗", "feelings"),)
+    assert phrases.parse("好, 谢谢".encode(), "a.txt").phrases == (Phrase("好, 谢谢"),)
+
+
+def test_numbers_before_phrases_and_invisible_characters_go() -> None:
+    listed = "1. 我要回家\n2、开 灯\n（3）吃饭\n12) 喝茶\n3.5度\n\ufeff我\u200b累了\n"
+    read = [phrase.text for phrase in phrases.parse(listed.encode(), "a.txt").phrases]
+    assert read == ["我要回家", "开 灯", "（3）吃饭", "喝茶", "3.5度", "我累了"]
+
+
+def test_what_is_no_phrase_is_named_with_its_line() -> None:
+    content = f"停\n\n停！\n——\n{'水' * 99}\n不要\n\n\n"
+    parsed = phrases.parse(content.encode(), "a.txt")
+    assert [phrase.text for phrase in parsed.phrases] == ["停", "不要"]
+    assert [(each.reason, each.line, each.of) for each in parsed.left_out] == [
+        ("empty", 2, 0),
+        ("twice", 3, 1),
+        ("wordless", 4, 0),
+        ("long", 5, 0),
+    ]
+    assert parsed.left_out[1].sentence == "第 3 行「停！」和第 1 行是同一句话。"
+    assert len(parsed.left_out[3].sentence) < 60
+
+
+def test_limits_and_files_that_are_no_text() -> None:
+    assert code(b"", "a.txt") == code(b"text,topic\r\n") == code(" \n。".encode()) == "RZ-0444"
+    assert code(b"PK\x03\x04rest", "a.xlsx") == code(b"\xd0\xcf\x11\xe0rest", "a.doc") == code(b"a\0b") == "RZ-0441"
+    many = "\n".join(f"数{n}" for n in range(MOST_PHRASES + 1))
+    assert code(many.encode()) == "RZ-0442"
+    assert len(phrases.parse(many.rpartition("\n")[0].encode()).phrases) == MOST_PHRASES
+    assert code(b"a" * (MOST_BYTES + 1)) == "RZ-0443"
+    assert code(b'"' + b"a" * 200_000) == "RZ-0446"
+
+
+@given(st.binary(max_size=60) | st.text(max_size=40).map(lambda text: text.encode("gb18030", errors="ignore")))
+def test_any_bytes_give_phrases_or_an_error_of_ours(content: bytes) -> None:
+    for name in ("a.csv", "a.txt"):
+        try:
+            parsed = phrases.parse(content, name)
+        except ResonanceError as error:
+            assert error.code.startswith("RZ-044")
+        else:
+            assert all(normalise(phrase.text) for phrase in parsed.phrases)
