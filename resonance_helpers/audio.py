@@ -22,6 +22,7 @@ import av
 import numpy as np
 import soundfile
 import soxr
+from av.audio.fifo import AudioFifo
 from av.error import FFmpegError
 from av.stream import Discard
 
@@ -216,13 +217,16 @@ class _Decoder:
 
     def blocks(self) -> Iterator[np.ndarray]:
         """float32 (channels, n), of many frames at once: numpy takes as long for a few samples as for thousands."""
-        waiting: list[Any] = []
-        kind, since = ("", 0), 0
+        waiting, kind = AudioFifo(), ("", 0)
         for frame in self._frames():
-            if _kind(frame) != kind or self.count - since >= self.rate:
+            # the fifo itself would read a second channel that a later frame does not have
+            if (new := (frame.format.name, frame.layout.nb_channels)) != kind:
                 yield from _as_float(waiting)
-                waiting, kind, since = [], _kind(frame), self.count
-            waiting.append(frame)
+                waiting, kind = AudioFifo(), new
+            frame.pts = None  # a gap in the time stamps is none in the sound
+            waiting.write(frame)
+            if waiting.samples >= self.rate:
+                yield from _as_float(waiting)
         yield from _as_float(waiting)
 
     def _frames(self) -> Iterator[Any]:
@@ -322,17 +326,14 @@ def _plausible(rate: int, name: str) -> int:
     return rate
 
 
-def _kind(frame: Any) -> tuple[str, int]:
-    return frame.format.name, frame.layout.nb_channels
-
-
-def _as_float(frames: Sequence[Any]) -> Iterator[np.ndarray]:
-    """Frames of one kind as float32 (channels, n), integers scaled to [-1, 1), no more than _BLOCK values at once."""
-    if not frames:
+def _as_float(waiting: AudioFifo) -> Iterator[np.ndarray]:
+    """What waits as float32 (channels, n), integers scaled to [-1, 1), no more than _BLOCK values at once."""
+    frame = waiting.read()
+    if frame is None:
         return
-    array = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
-    channels = frames[0].layout.nb_channels
-    if frames[0].format.is_packed:
+    array = frame.to_ndarray()
+    channels = frame.layout.nb_channels
+    if frame.format.is_packed:
         array = array.reshape(-1, channels).T
     step = max(1, _BLOCK // channels)
     for start in range(0, array.shape[1], step):
