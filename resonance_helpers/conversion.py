@@ -1,22 +1,22 @@
 """Lesson 05: every labelled recording becomes a 16 kHz mono 16-bit WAV in ``audio/``; originals are never touched.
 
 Decoding and resampling run in threads (PyAV and soxr let go of the interpreter lock; processes would cost seconds of
-start-up on Windows for a second of work). Writing happens in one place and in label order, so names are the same on
-every run, and a WAV that we did not write is never overwritten.
+start-up on Windows for a second of work), and writing in others, which mostly wait for the disk. Names are given in one
+place and in label order, so they are the same on every run, and a WAV that we did not write is never overwritten.
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -30,10 +30,12 @@ from .workspace import Workspace
 
 Status = Literal["converted", "unchanged", "as_is", "left_out"]
 OnProgress = Callable[[int, int], None]
+_Result = TypeVar("_Result")
 
 _MAX_SECONDS = WINDOW_LADDER_S[-1]  # the longest window there is
 _TELEPHONE_RATE = 8_000  # Hz
 _WAV_HEADER_BYTES = 44
+_WRITERS = 4  # a WAV is on the disk before it gets its name; four that wait for that together wait a quarter of it
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,15 @@ def convert(
     matches = Recordings(workspace, index).match(labels)
     shelf = _Shelf(workspace, index, matches)
     rows = []
+    workers = workers or min(4, os.cpu_count() or 1)
     try:
-        for done, each in enumerate(_prepared(shelf, matches, workers or min(4, os.cpu_count() or 1)), start=1):
-            rows.append(_settle(shelf, each))
-            if on_progress:
-                on_progress(done, len(matches))
+        with ThreadPoolExecutor(workers) as decoders, ThreadPoolExecutor(_WRITERS) as writers:
+            prepared = _in_order((decoders.submit(_prepare, shelf, match) for match in matches), 4 * workers)
+            settled = (writers.submit(_settle, shelf, each, shelf.name_for(each)) for each in prepared)
+            for row in _in_order(settled, _WRITERS):
+                rows.append(row)
+                if on_progress:
+                    on_progress(len(rows), len(matches))
     finally:
         shelf.write_index()
     return ConversionResult(tuple(rows), tuple(shelf.notes))
@@ -125,16 +131,15 @@ class _Prepared:
     quality: Quality | None = None
 
 
-def _prepared(shelf: _Shelf, matches: Sequence[Match], workers: int) -> Iterator[_Prepared]:
-    """``_prepare`` for every match, in order, ``workers`` at once; only a few ahead, so that memory stays bounded."""
-    waiting: deque[Future[_Prepared]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for match in matches:
-            waiting.append(pool.submit(_prepare, shelf, match))
-            if len(waiting) > 4 * workers:
-                yield waiting.popleft().result()
-        while waiting:
+def _in_order(futures: Iterable[Future[_Result]], ahead: int) -> Iterator[_Result]:
+    """The results in order; only ``ahead`` futures are taken before the first is waited for: memory stays bounded."""
+    waiting: deque[Future[_Result]] = deque()
+    for future in futures:
+        waiting.append(future)
+        if len(waiting) > ahead:
             yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def _prepare(shelf: _Shelf, match: Match) -> _Prepared:
@@ -161,8 +166,8 @@ def _prepare(shelf: _Shelf, match: Match) -> _Prepared:
     return _Prepared(match, digest, samples, quality)
 
 
-def _settle(shelf: _Shelf, each: _Prepared) -> ConvertedRow:
-    """Write what has to be written, put it into the index, and say what became of it."""
+def _settle(shelf: _Shelf, each: _Prepared, wav: str) -> ConvertedRow:
+    """Write what has to be written as ``wav``, put it into the index, and say what became of it."""
     label, source, outcome = each.match.label, each.match.source or "", each.outcome
     status: Status
     row = partial(ConvertedRow, label.audio, label.text, each.match.source)
@@ -174,7 +179,7 @@ def _settle(shelf: _Shelf, each: _Prepared) -> ConvertedRow:
         entry = shelf.record(outcome)
         status = "as_is" if entry.wav == source else "unchanged"
     else:
-        entry, status = shelf.write(source, each.source_sha256, outcome), "converted"
+        entry, status = shelf.write(source, each.source_sha256, wav, outcome), "converted"
     return row(entry.wav, status, each.quality, *_verdict(each.quality, PurePosixPath(source).name))
 
 
@@ -195,7 +200,8 @@ class _Shelf:
         self._after: dict[str, Conversion] = {}
         # Every name that belongs to somebody, folded because Windows and macOS do not tell x.wav from X.wav.
         self._owner = {each.wav.casefold(): each.source for each in index.values() if each.wav}
-        self._owner |= {match.source.casefold(): match.source for match in matches if match.source}
+        self._sources = [match.source for match in matches if match.source]
+        self._owner |= {source.casefold(): source for source in self._sources}
 
     def path(self, name: str) -> Path:
         return self._workspace.data_dir / name
@@ -210,25 +216,27 @@ class _Shelf:
         """Whether ``source`` lies in ``audio/`` in our format already, as the guide has it."""
         return source.startswith(f"{self._workspace.audio.name}/") and audio.is_our_format(self.path(source))
 
-    def write(self, source: str, source_sha256: str, samples: np.ndarray) -> Conversion:
-        """Write the WAV of ``source`` under a name that overwrites nobody's work."""
+    def name_for(self, each: _Prepared) -> str:
+        """What the WAV of a recording is called, so that it overwrites nobody's work; empty where none is written."""
+        source, samples = each.match.source or "", each.outcome
+        if not isinstance(samples, np.ndarray):
+            return ""
         before = self._before.get(source)
         earlier = [before.wav] if before and before.wav and before.wav != source else []
-        pcm = audio.to_pcm16(samples)
-        wav = next(
-            name
-            for name in chain(earlier, _names(self._workspace.audio.name, source))
-            if self._may_take(name, source, pcm)
-        )
+        names = chain(earlier, _names(self._workspace.audio.name, source))
+        wav = next(name for name in names if self._may_take(name, source, samples))
         if earlier and wav != earlier[0]:
             self.notes.append(message("RZ-0520", wav=earlier[0], new=wav))
+        self._owner[wav.casefold()] = source
+        return wav
+
+    def write(self, source: str, source_sha256: str, wav: str, samples: np.ndarray) -> Conversion:
         audio.write_wav(self.path(wav), samples)
         return self.record(
             Conversion(source, source_sha256, wav, file_hash(self.path(wav)), len(samples) / SAMPLE_RATE)
         )
 
     def record(self, entry: Conversion) -> Conversion:
-        self._owner[entry.wav.casefold()] = entry.source
         self._after[entry.source] = entry
         return entry
 
@@ -240,16 +248,17 @@ class _Shelf:
 
     def write_index(self) -> None:
         """Write the index if it says anything new. What is no longer labelled stays in it while its WAV is there."""
-        others = (each for each in self._before.values() if each.source not in self._after)
+        done = {source: self._after[source] for source in self._sources if source in self._after}
+        others = (each for each in self._before.values() if each.source not in done)
         kept = {each.source: each for each in others if each.wav and self.path(each.wav).is_file()}
-        if (after := self._after | kept) != dict(self._before) or not self._workspace.conversion_index.exists():
+        if (after := done | kept) != dict(self._before) or not self._workspace.conversion_index.exists():
             write_index(self._workspace, after.values())
 
     def _holds_ours(self, entry: Conversion) -> bool:
         path = self.path(entry.wav)
         return path.is_file() and file_hash(path) == entry.wav_sha256
 
-    def _may_take(self, name: str, source: str, pcm: np.ndarray) -> bool:
+    def _may_take(self, name: str, source: str, samples: np.ndarray) -> bool:
         folded = name.casefold()
         if folded == source.casefold() or self._owner.get(folded, source) != source:
             return False
@@ -258,7 +267,7 @@ class _Shelf:
         if not path.exists() or (before and before.wav == name and self._holds_ours(before)):
             return True
         # The very samples that we would write: ours, from a run that was killed before it wrote the index.
-        return audio.is_our_format(path) and np.array_equal(audio.to_pcm16(audio.read_wav(path)), pcm)
+        return audio.is_our_format(path) and np.array_equal(*map(audio.to_pcm16, (audio.read_wav(path), samples)))
 
 
 def _names(folder: str, source: str) -> Iterator[str]:

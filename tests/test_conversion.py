@@ -268,17 +268,12 @@ def test_a_full_disk_in_the_middle(workspace: Workspace, monkeypatch: pytest.Mon
         with pytest.raises(ResonanceError) as caught:
             conversion.convert(workspace)
     assert caught.value.code == "RZ-0004"
-    assert all("004.wav" in message("RZ-0004", lang, **caught.value.facts) for lang in LANGUAGES)
+    assert all(".wav" in message("RZ-0004", lang, **caught.value.facts) for lang in LANGUAGES)
     assert {name: (workspace.data_dir / name).read_bytes() for name in files} == files
-    made = {path.name for path in workspace.audio.iterdir()}
-    assert made == {
-        "000.wav",
-        "001.wav",
-        "002.wav",
-        "003.wav",
-        "conversion.json",
-    }  # whole files, and nothing half-written
-    assert len(read_index(workspace)) == 4
+    made = {f"audio/{path.name}" for path in workspace.audio.iterdir()}
+    index = read_index(workspace)
+    assert made == {"audio/conversion.json", *(each.wav for each in index.values())} and len(index) == 4
+    assert all(audio.is_our_format(workspace.data_dir / each.wav) for each in index.values())
     again = conversion.convert(workspace)
     assert (again.unchanged, again.converted) == (4, 6)
 
