@@ -15,7 +15,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from resonance_helpers.adapter import CONFIG, MANIFEST, WEIGHTS, Manifest
-from resonance_helpers.service.bundles import CHECKSUMS
+from resonance_helpers.bundles import CHECKSUMS
 from resonance_helpers.settings import PRACTICE_MODEL
 
 GOOD = Manifest(

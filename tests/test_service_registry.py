@@ -19,10 +19,9 @@ from bundles import GOOD, bundle, files, lay, lying, packed, with_sums
 from safetensors.numpy import save
 from serving import make_adapter
 
-from resonance_helpers import ResonanceError, archives, export, workspace
+from resonance_helpers import ResonanceError, archives, workspace
 from resonance_helpers.adapter import CONFIG, MANIFEST, WEIGHTS
 from resonance_helpers.messages import LANGUAGES, message
-from resonance_helpers.service import bundles
 from resonance_helpers.service.registry import AdapterRegistry
 from resonance_helpers.workspace import replacing_folder
 
@@ -101,10 +100,6 @@ def everything(root: Path) -> dict[str, bytes | None]:
     return {
         path.relative_to(root).as_posix(): path.read_bytes() if path.is_file() else None for path in root.rglob("*")
     }
-
-
-def test_the_names_of_lesson_08(root: Path) -> None:
-    assert (bundles.CHECKSUMS, bundles.NEEDED) == (export.CHECKSUMS, export.NEEDED)
 
 
 def test_an_upload_takes_the_place_of_the_one_before(root: Path) -> None:

@@ -20,10 +20,10 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
+from .. import bundles
 from ..adapter import MANIFEST, Manifest, read_manifest
 from ..messages import ResonanceError
 from ..workspace import check_patient_id, disk_full_is_said, put_in_place
-from . import bundles
 from .keys import EVERYBODY, Access
 
 STAGING = ".staging-"

@@ -1,4 +1,4 @@
-"""What may be uploaded: the zip of lesson 08, one patient's adapter and nothing that could run.
+"""The zip of lesson 08 as it comes from elsewhere: one patient's adapter and nothing that could run.
 
 Read from its files alone: whether the weights fit the model is seen when they are loaded (``adapter.load``).
 """
@@ -11,33 +11,34 @@ from typing import BinaryIO
 
 from safetensors import SafetensorError, safe_open
 
-from ..adapter import CONFIG, MANIFEST, WEIGHTS, Manifest, read_manifest
-from ..archives import UnpackLimits, unpack
-from ..messages import ResonanceError
-from ..settings import WINDOW_LADDER_S
-from ..workspace import check_patient_id
+from .adapter import CONFIG, MANIFEST, WEIGHTS, Manifest, read_manifest
+from .archives import UnpackLimits, unpack
+from .messages import ResonanceError
+from .settings import WINDOW_LADDER_S
+from .workspace import check_patient_id
 
-CHECKSUMS = "SHA256SUMS"  # as lesson 08 writes it
 NEEDED = (WEIGHTS, CONFIG, MANIFEST)
-# whisper-small's adapter is 26 MB of weights, 3 MB of words and ten files; whisper-large's weights are four times that
+CHECKSUMS, README, CARD = "SHA256SUMS", "README.md", "MODEL_CARD.md"  # what lesson 08 adds for people
+# whisper-small's adapter is 26 MB of weights, 5 MB of words, a dozen files; whisper-large's weights are four times that
 LIMITS = UnpackLimits(files=40, file_bytes=256 * 1024 * 1024, all_bytes=320 * 1024 * 1024, ratio=50)
 _PROCESSOR = (".json", ".txt")  # its files have other names in each version of transformers
 _BASE = ("name", "tensors_sha256")  # what a base model is known by
 
 
-def unpack_adapter(bundle: Path | BinaryIO, folder: Path) -> tuple[Path, Manifest]:
+def unpack_adapter(bundle: Path | BinaryIO, folder: Path, needed: tuple[str, ...] = NEEDED) -> tuple[Path, Manifest]:
     """Unpack a bundle into ``folder``, new or empty: the folder of the adapter in it, and its manifest.
 
-    Raises what ``archives.unpack`` and ``verify`` raise, RZ-0941 (a file that has no place in an adapter), RZ-0942 (one
-    that is missing), RZ-0943 (not as its checksum says).
+    Checksums are compared where the bundle has them; ``needed`` may name their file. Raises what ``archives.unpack``
+    and ``verify`` raise, RZ-0941 (a file that has no place in an adapter), RZ-0942 (one that is missing), RZ-0943 (not
+    as its checksum says).
     """
     files = unpack(bundle, folder, LIMITS)
     adapter = next((file.parent for file in sorted(files, key=lambda file: file.name != MANIFEST)), folder)
     for file in files:
         inside = file.relative_to(folder)
-        if file.parent != adapter or len(inside.parts) > 2 or not _belongs(file.name):
+        if file.parent != adapter or len(inside.parts) > 2 or not belongs(file.name):
             raise ResonanceError("RZ-0941", file=inside.as_posix())
-    for name in NEEDED:
+    for name in needed:
         if adapter / name not in files:
             raise ResonanceError("RZ-0942", file=name)
     _check_sums(adapter)
@@ -66,8 +67,9 @@ def verify(folder: Path) -> Manifest:
     return manifest
 
 
-def _belongs(name: str) -> bool:
-    return name in (*NEEDED, CHECKSUMS, "README.md") or Path(name).suffix in _PROCESSOR
+def belongs(name: str) -> bool:
+    """Whether a file of this name has a place in an adapter."""
+    return name in (*NEEDED, CHECKSUMS, README, CARD) or Path(name).suffix in _PROCESSOR
 
 
 def _check_sums(folder: Path) -> None:
