@@ -75,6 +75,11 @@ def changing(path: Path) -> Iterator[list[Label]]:
         write_labels(path, labels)
 
 
+def has_word(text: str) -> bool:
+    """Whether ``text`` may stand in an entry: a letter, a character or a digit is in it."""
+    return any(character.isalnum() for character in text)
+
+
 def _entry(label: Label) -> dict[str, Any]:
     ours = {key: getattr(label, key) for key in _KNOWN_KEYS}
     unset = {"take": 1, "session": None, "split": None}
@@ -120,9 +125,11 @@ def _parse(text: str, path: Path) -> list[Label]:
 def _entry_lines(text: str) -> list[int]:
     """The line on which each entry of a JSON list begins, counted from 1."""
     decoder, lines = json.JSONDecoder(), []
+    line, counted = 1, 0
     position = _skip_space(text, text.index("[") + 1)
     while text[position] != "]":
-        lines.append(text.count("\n", 0, position) + 1)
+        line, counted = line + text.count("\n", counted, position), position
+        lines.append(line)
         position = _skip_space(text, decoder.raw_decode(text, position)[1])
         if text[position] == ",":
             position = _skip_space(text, position + 1)
@@ -146,7 +153,7 @@ def _label(entry: Any, path: Path, number: int, line: int) -> Label:
         if not isinstance(entry[key], str):
             raise _shape(path, "string", **where, key=key, found=_kind(entry[key]))
     text = entry["text"].strip()
-    if not any(character.isalnum() for character in text):
+    if not has_word(text):
         raise ResonanceError("RZ-0404", path=path, audio=entry["audio"], **where)
     return Label(
         audio=_audio(entry["audio"], path, where),

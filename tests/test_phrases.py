@@ -258,7 +258,7 @@ def test_numbers_before_phrases_and_invisible_characters_go() -> None:
 
 
 def test_what_is_no_phrase_is_named_with_its_line() -> None:
-    content = f"停\n\n停！\n——\n{'水' * 99}\n不要\n\n\n"
+    content = f"停\n\n停！\n℃——\n{'水' * 99}\n不要\n\n\n"
     parsed = phrases.parse(content.encode(), "a.txt")
     assert [phrase.text for phrase in parsed.phrases] == ["停", "不要"]
     assert [(each.reason, each.line, each.of) for each in parsed.left_out] == [

@@ -18,6 +18,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
+from ..labels import has_word
 from ..messages import LANGUAGES, ResonanceError, message
 from ..text import normalise
 from ..workspace import Workspace, megabytes, replacing
@@ -157,7 +158,7 @@ def _unfit(text: str) -> str:
     """Why ``text`` is no phrase, or nothing."""
     if not text:
         return "empty"
-    if not normalise(text):
+    if not (has_word(text) and normalise(text)):
         return "wordless"
     return "long" if len(text) > LONGEST_PHRASE else ""
 
