@@ -8,16 +8,18 @@ label without a file. Nothing that exists is overwritten.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from .audio import write_wav
-from .labels import Label, changing
+from .labels import Label, changing, has_word
 from .messages import ResonanceError
 from .text import normalise
 from .utterances import repaired
-from .workspace import Workspace
+from .workspace import Workspace, replacing
 
 _NUMBER = re.compile(r"(\d+)_")
 _NOT_IN_NAMES = re.compile(r"[^\w-]+")  # what some system forbids, and what is no letter
@@ -30,31 +32,52 @@ def add_take(workspace: Workspace, samples: np.ndarray, text: str, session: str 
     Where the labels say which recordings are the test, it is to be trained on. Raises RZ-0416 for a text without a
     word, RZ-0004 (disk full), and what ``labels.changing`` raises.
     """
-    if not normalise(text):
+    return _add(workspace, text, session, ".wav", lambda path: write_wav(path, samples))
+
+
+def add_file(workspace: Workspace, source: Path, text: str, session: str | None = None) -> Label:
+    """As ``add_take``, but a copy of the recording ``source`` as it is, whatever its format."""
+
+    def copy(path: Path) -> None:
+        with replacing(path) as temporary:
+            shutil.copyfile(source, temporary)
+
+    return _add(workspace, text, session, source.suffix.lower(), copy)
+
+
+def next_label(
+    workspace: Workspace, labels: Sequence[Label], text: str, session: str | None = None, suffix: str = ".wav"
+) -> Label:
+    """The entry that the next take of ``text`` gets beside ``labels``. Nothing is written."""
+    take = max((label.take for label in labels if _same(label, text)), default=0) + 1
+    return Label(
+        audio=_free_name(workspace, labels, text, take, suffix),
+        text=text.strip(),
+        take=take,
+        session=session,
+        split="train" if any(label.split for label in labels) else None,
+    )
+
+
+def _add(workspace: Workspace, text: str, session: str | None, suffix: str, write: Callable[[Path], None]) -> Label:
+    if not (has_word(text) and normalise(text)):  # ℃ is 度 when compared, but no word where it stands
         raise ResonanceError("RZ-0416", text=text)
     with changing(workspace.labels) as labels:
-        take = max((label.take for label in labels if _same(label, text)), default=0) + 1
-        label = Label(
-            audio=_free_name(workspace, labels, text, take),
-            text=text.strip(),
-            take=take,
-            session=session,
-            split="train" if any(label.split for label in labels) else None,
-        )
-        write_wav(workspace.data_dir / label.audio, samples)
+        label = next_label(workspace, labels, text, session, suffix)
+        write(workspace.data_dir / label.audio)
         labels.append(label)
     return label
 
 
-def _free_name(workspace: Workspace, labels: Sequence[Label], text: str, take: int) -> str:
+def _free_name(workspace: Workspace, labels: Sequence[Label], text: str, take: int, suffix: str) -> str:
     """Where the take goes, relative to DATA_DIR: a name that no file has, whatever its suffix."""
     words = _NOT_IN_NAMES.sub("_", repaired(text.strip())).strip("_")[:_LONGEST_NAME]
     stem = f"{_number(labels, text):03d}_{words}"
-    used = {path.stem.casefold() for path in workspace.audio_raw.glob("*")}
-    used |= {label.audio.rpartition("/")[2].rpartition(".")[0].casefold() for label in labels}
+    used = {repaired(path.stem).casefold() for path in workspace.audio_raw.glob("*")}
+    used |= {repaired(label.audio.rpartition("/")[2].rpartition(".")[0]).casefold() for label in labels}
     while (name := stem if take == 1 else f"{stem}_{take}").casefold() in used:
         take += 1
-    return f"{workspace.audio_raw.name}/{name}.wav"
+    return f"{workspace.audio_raw.name}/{name}{suffix}"
 
 
 def _number(labels: Sequence[Label], text: str) -> int:

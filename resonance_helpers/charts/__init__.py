@@ -24,6 +24,8 @@ _HOMES = {
         "eight_of_ten_words",
         "flips_table",
     ),
+    "reading_list": ("write_reading_list",),
+    "sounds": ("sounds_covered",),
     "curves": ("learning_curve_chart", "learning_curve_lines"),
     "serving": (
         "Answer",

@@ -59,6 +59,7 @@ _HOMES = {
     "progress_bar": ("progress",),  # not progress.py: once imported it would stand in front of the function
     "live_training": ("LiveTraining",),
     "recordings": ("show_recordings",),
+    "phone": ("LongRecording", "TakeIn"),
     "consent_form": ("ConsentForm",),
     "try_it": ("TryIt",),
     "service_panel": ("ServicePanel",),

@@ -1,0 +1,239 @@
+"""Recordings that come in as files: every name that phones give, nothing overwritten, nothing moved, nothing twice."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sounds import encoded, put, snapshot, voice, wav
+
+from resonance_helpers import ResonanceError, Workspace, recordings
+from resonance_helpers.labels import read_labels
+from resonance_helpers.recordings import intake
+from resonance_helpers.recordings.intake import IntakeLimits, Item, guess_text, plan, take_in
+from resonance_helpers.settings import SAMPLE_RATE
+from resonance_helpers.takes import add_file
+from resonance_helpers.utterances import Recordings
+
+M4A = encoded("m4a")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    (tmp_path / "data").mkdir()
+    return Workspace(tmp_path / "data", tmp_path / "out", "anna")
+
+
+@pytest.fixture
+def came(tmp_path: Path) -> Path:
+    """A folder as somebody copies it from a phone."""
+    files = {
+        "我想喝水 (1).m4a": M4A,
+        "wx_camera_1699000000000.mp4": encoded("mp4"),
+        "mmexport1699000000.mp3": encoded("mp3"),
+        "旧的/002 不要_2.wav": wav(voice(1.1, SAMPLE_RATE)),
+        "旧的/同一个.m4a": M4A,
+        "坏的.m4a": M4A[:500],
+        "一整段.wav": wav(voice(31.0, SAMPLE_RATE)),
+        "清单.txt": "我想喝水".encode(),
+        ".DS_Store": b"x",
+        "__MACOSX/._我想喝水.m4a": b"x",
+    }
+    put(tmp_path / "phone", files)
+    return tmp_path / "phone"
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def by_name(planned: intake.Plan) -> dict[str, Item]:
+    return {item.shown: item for item in planned.items}
+
+
+# ── Names ────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("001_我想喝水.m4a", "我想喝水"),
+        ("001 我想喝水_2.m4a", "我想喝水"),
+        ("我想喝水 (1).m4a", "我想喝水"),
+        ("我想喝水（2）.M4A", "我想喝水"),
+        ("我想喝水 - 副本.wav", "我想喝水"),
+        ("我想喝水_20261123_101500.m4a", "我想喝水"),
+        ("12、不要.mp3", "不要"),
+        ("12.不要.mp3", "不要"),
+        ("003停.wav", "停"),
+        ("我想 喝水.m4a", "我想喝水"),
+        ("我要 WiFi.m4a", "我要 WiFi"),
+        ("3点了.m4a", "3点了"),
+        ("打开微信.m4a", "打开微信"),
+        ("我要录音.m4a", "我要录音"),
+        ("wx_camera_1699000000000.mp4", None),
+        ("mmexport1699000000.mp4", None),
+        ("语音 001.m4a", None),
+        ("录音_20261123_101500.m4a", None),
+        ("新录音 12.m4a", None),
+        ("微信语音_20261123.mp3", None),
+        ("标准录音 3.mp3", None),
+        ("2026年11月23日 上午10点15分.m4a", None),
+        ("20261123 10时15分.m4a", None),
+        ("第3条.m4a", None),
+        ("New Recording 7.m4a", None),
+        ("AUD-20261123-WA0001.opus", None),
+        ("20261123_101500.amr", None),
+        ("(1).m4a", None),
+    ],
+)
+def test_the_text_that_a_file_name_tells(name: str, text: str | None) -> None:
+    assert guess_text(name) == text
+
+
+@given(st.text(min_size=1, max_size=60))
+def test_any_name_gives_a_text_or_none(name: str) -> None:
+    text = guess_text(name.replace("/", "_").replace("\0", "_") + ".m4a")
+    assert text is None or text == text.strip() != ""
+
+
+# ── The plan ─────────────────────────────────────────────────────────────────
+def test_every_file_has_its_verdict_and_nothing_is_written(workspace: Workspace, came: Path) -> None:
+    before = snapshot(came)
+    planned = plan(came, workspace)
+    items = by_name(planned)
+    assert {name: item.verdict for name, item in items.items()} == {
+        "我想喝水 (1).m4a": "ready",
+        "wx_camera_1699000000000.mp4": "no_text",
+        "mmexport1699000000.mp3": "no_text",
+        "旧的/002 不要_2.wav": "ready",
+        "旧的/同一个.m4a": "same",
+        "坏的.m4a": "broken",
+        "一整段.wav": "long",
+        "清单.txt": "not_audio",
+    }
+    water = items["我想喝水 (1).m4a"]
+    assert (water.text, water.name, water.size) == ("我想喝水", "audio_raw/001_我想喝水.m4a", len(M4A))
+    assert water.seconds == pytest.approx(2.0, abs=0.1) and not water.reason
+    assert items["旧的/002 不要_2.wav"].name == "audio_raw/002_不要.wav"
+    assert "我想喝水 (1).m4a" in items["旧的/同一个.m4a"].reason and "RZ-0503" in items["坏的.m4a"].reason
+    assert all(item.name is None and item.reason for item in planned.items if item.verdict != "ready")
+    assert planned.count("ready") == 2 and planned.count("ready", "no_text") == 4
+    assert snapshot(came) == before and not list(workspace.data_dir.iterdir())
+
+
+def test_what_is_there_already_is_known_by_its_content(workspace: Workspace, came: Path) -> None:
+    put(workspace.data_dir, {"audio_raw/别的名字.m4a": M4A})
+    item = by_name(plan(came / "我想喝水 (1).m4a", workspace))["我想喝水 (1).m4a"]
+    assert item.verdict == "same" and "audio_raw/别的名字.m4a" in item.reason
+
+
+def test_a_zip_and_uploads_are_staged_and_removed_again(workspace: Workspace, tmp_path: Path) -> None:
+    archive = zipped({"盘/我想喝水.m4a": M4A, "盘/readme.txt": b"x", "__MACOSX/._x.m4a": b"x"})
+    planned = plan([("我的 录音.zip", archive), ("../../不要.wav", wav(voice(1.0, SAMPLE_RATE)))], workspace)
+    assert [(item.shown, item.verdict) for item in planned.items] == [
+        ("我的 录音.zip/盘/readme.txt", "not_audio"),
+        ("我的 录音.zip/盘/我想喝水.m4a", "ready"),
+        ("_.._不要.wav", "ready"),
+    ]
+    assert all(item.source.is_relative_to(workspace.cache) for item in planned.items)
+    take_in(planned)
+    assert not list(workspace.cache.rglob("*.m4a")) and not (tmp_path.parent / "不要.wav").exists()
+    (tmp_path / "a.zip").write_bytes(archive)
+    assert by_name(plan(tmp_path / "a.zip", workspace))["a.zip/盘/我想喝水.m4a"].verdict == "same"
+
+
+def test_a_zip_that_leads_elsewhere_is_refused_whole(workspace: Workspace) -> None:
+    with pytest.raises(ResonanceError, match="RZ-0051"):
+        plan([("a.zip", zipped({"不要.wav": wav(voice(1.0, SAMPLE_RATE)), "../../x.wav": b"x"}))], workspace)
+    assert not list(workspace.cache.rglob("*.wav"))
+    with pytest.raises(ResonanceError, match="RZ-0055"):
+        plan([("a.zip", zipped({f"{n}.wav": b"" for n in range(5)}))], workspace, IntakeLimits(files=4))
+
+
+def test_a_labels_file_that_came_along_is_believed_and_a_broken_one_named(workspace: Workspace, tmp_path: Path) -> None:
+    entries = [{"audio": "audio/001 a.wav", "text": "帮帮我"}]
+    put(tmp_path / "set", {"audio_raw/001_a.m4a": M4A}, entries)
+    planned = plan(tmp_path / "set", workspace)
+    assert [(item.text, item.verdict) for item in planned.items] == [("帮帮我", "ready")]
+    assert "1" in planned.notes[0]
+    (tmp_path / "set" / "labels.json").write_text("[")
+    broken = plan(tmp_path / "set", workspace)
+    assert "RZ-0402" in broken.notes[0] and broken.items[0].verdict == "no_text"
+
+
+def test_nothing_there_and_far_too_much(workspace: Workspace, came: Path) -> None:
+    with pytest.raises(ResonanceError, match="RZ-0453"):
+        plan(came / "没有", workspace)
+    with pytest.raises(ResonanceError, match="RZ-0454"):
+        plan(came, workspace, IntakeLimits(files=3))
+    (came / "links").mkdir()
+    (came / "links" / "all.wav").symlink_to(came / "一整段.wav")
+    assert "links/all.wav" not in by_name(plan(came, workspace))
+
+
+# ── Sizes ────────────────────────────────────────────────────────────────────
+def test_sizes_are_said_before_and_refused_with_the_other_way(workspace: Workspace) -> None:
+    limits, place = IntakeLimits(upload_bytes=1_000_000, all_uploads_bytes=1_500_000), intake.folder(workspace)
+    hint = intake.upload_hint(place, limits)
+    assert "1.0 MB" in hint and "1.5 MB" in hint and str(place) in hint
+    intake.check_uploads([("a.m4a", bytes(900_000)), ("b.m4a", bytes(500_000))], place, limits)
+    for uploads in ([("a.m4a", bytes(1_000_001))], [("a.m4a", bytes(900_000)), ("b.m4a", bytes(700_000))]):
+        with pytest.raises(ResonanceError, match="RZ-0452") as refused:
+            intake.check_uploads(uploads, place, limits)
+        assert str(place) in str(refused.value) and "1.5 MB" in str(refused.value)
+
+
+def test_an_upload_within_the_limits_fits_into_one_message_of_jupyters() -> None:
+    from tornado.websocket import _default_max_message_size
+
+    assert IntakeLimits().all_uploads_bytes < _default_max_message_size * 0.9
+
+
+# ── Taking in ────────────────────────────────────────────────────────────────
+def test_copies_go_in_under_the_guides_names_and_the_check_likes_them(workspace: Workspace, came: Path) -> None:
+    before = snapshot(came)
+    planned = plan(came, workspace)
+    texts = {"mmexport1699000000.mp3": " 我想喝水 ", "旧的/002 不要_2.wav": ""}
+    result = take_in(planned, texts, session="2026-11-23")
+    assert [(label.audio, label.text, label.take) for label in result.added] == [
+        ("audio_raw/001_我想喝水.mp3", "我想喝水", 1),
+        ("audio_raw/001_我想喝水_2.m4a", "我想喝水", 2),
+    ]
+    assert list(result.added) == read_labels(workspace.labels) and result.added[0].session == "2026-11-23"
+    assert (workspace.data_dir / "audio_raw/001_我想喝水_2.m4a").read_bytes() == M4A
+    left = dict(result.left_out)
+    assert set(left) == set(by_name(planned)) - {"我想喝水 (1).m4a", "mmexport1699000000.mp3"} and all(left.values())
+    assert snapshot(came) == before
+    assert set(Recordings(workspace).files) == {label.audio for label in result.added}
+    assert not recordings.check(workspace).unlabelled
+
+
+def test_pressed_twice_it_goes_in_once(workspace: Workspace, came: Path) -> None:
+    planned = plan(came, workspace)
+    take_in(planned)
+    again = take_in(planned)
+    assert not again.added and len(read_labels(workspace.labels)) == 2
+    assert all(item.verdict not in ("ready",) for item in plan(came, workspace).items)
+
+
+def test_a_file_that_went_away_and_a_folder_that_changed_are_left_out(workspace: Workspace, came: Path) -> None:
+    planned = plan(came, workspace)
+    (came / "旧的/002 不要_2.wav").unlink()
+    put(workspace.data_dir, {"audio_raw/001_我想喝水.m4a": M4A})
+    result = take_in(planned)
+    assert not result.added and not workspace.labels.exists()
+    assert (workspace.audio_raw / "001_我想喝水.m4a").read_bytes() == M4A
+
+
+def test_a_copy_never_takes_the_place_of_a_file(workspace: Workspace, came: Path) -> None:
+    put(workspace.data_dir, {"audio_raw/001_我想喝水.wav": b"theirs"})
+    label = add_file(workspace, came / "我想喝水 (1).m4a", "我想喝水")
+    assert label.audio == "audio_raw/001_我想喝水_2.m4a"
+    assert (workspace.audio_raw / "001_我想喝水.wav").read_bytes() == b"theirs"
