@@ -96,3 +96,23 @@ def folder_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for patient in ANSWERS:
         make_adapter(root / patient / "adapter", patient)
     return root
+
+
+@pytest.fixture(scope="session")
+def practice_adapter(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace with an adapter for the practice model, fresh, so that it changes nothing. For reading only."""
+    from dataclasses import replace
+
+    from serving import make_adapter
+
+    from resonance_helpers import adapter, base_models, whisper
+    from resonance_helpers.settings import PRACTICE_MODEL, LoraSettings, plain
+
+    root = tmp_path_factory.mktemp("practice_adapter")
+    workspace = Workspace(root / "data", root / "out", "sample")
+    speech = whisper.load_speech_model(base_models.resolve(PRACTICE_MODEL, workspace.cache))
+    adapter.add_fresh(speech, LoraSettings())
+    manifest = adapter.read_manifest(make_adapter(root / "scratch", "sample"))
+    facts = {"base_model": adapter.identity(speech), "lora": plain(LoraSettings())}
+    adapter.save(speech, workspace.adapter, replace(manifest, **facts))
+    return workspace

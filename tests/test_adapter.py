@@ -189,6 +189,24 @@ def test_a_folder_that_is_replaced_while_it_is_read_is_read_again(
     assert any(weight.max() == pytest.approx(0.07) for weight in loaded.weights.values())
 
 
+def test_a_folder_that_was_in_pieces_while_it_was_replaced_is_read_again(
+    base: BaseModel, saved: Path, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = make(base, tmp_path / "newer", fill=0.07, recordings=99)
+    read = adapter.read_manifest
+
+    def gone_behind_the_manifest(folder: Path) -> adapter.Manifest:
+        found = read(folder)
+        if newer.exists():
+            shutil.rmtree(copied)
+            newer.rename(copied)
+            raise ResonanceError("RZ-0614", path=folder, detail="the old weights are gone")
+        return found
+
+    monkeypatch.setattr(adapter, "read_manifest", gone_behind_the_manifest)
+    assert adapter.load(load_speech_model(base), copied).manifest.recordings == 99
+
+
 def test_peft_may_not_be_asked_for_more_than_the_manifest_says(base: BaseModel, copied: Path) -> None:
     config = json.loads((copied / adapter.CONFIG).read_text())
     for changed in ({"r": 100_000}, {"use_dora": True}, {"target_modules": "(a+)+$"}, {"lora_alpha": 1}):

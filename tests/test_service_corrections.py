@@ -112,6 +112,19 @@ def test_a_key_corrects_its_own_patients_only(folder_of_two: Path, data: Path, t
         assert correct(url, answer).status_code == 204
 
 
+def test_a_deleted_patients_recordings_are_forgotten(data: Path, tmp_path: Path) -> None:
+    for patient in ("alice", "bob"):
+        make_adapter(tmp_path / "served" / patient / "adapter", patient)
+    _, admin = make_key(tmp_path / KEYS_FILE, None, admin=True)
+    app = create_app(
+        Voices, AdapterRegistry(tmp_path / "served"), Keyring(TOKEN, tmp_path / KEYS_FILE), corrections=data
+    )
+    with running(app) as url:
+        answer = post(url).headers[ANSWER_HEADER]
+        assert HTTP.delete(f"{url}/adapters/alice", headers={"Authorization": f"Bearer {admin}"}).status_code == 204
+        refused(correct(url, answer), "RZ-0916")
+
+
 def test_an_answer_is_forgotten_after_a_while_and_after_many_others(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corrections_module, "KEPT", 2)
     first, *_ = (post(url).headers[ANSWER_HEADER] for _ in range(3))

@@ -121,6 +121,7 @@ def test_no_worker_outlives_a_killed_service(tmp_path: Path) -> None:
         "if __name__ == '__main__':\n"
         "    both = Decoders(2, 5.0, 10.0); both.start()\n"
         "    workers = [both._idle.get() for _ in range(2)]\n"
+        "    [worker.wait() for worker in workers]\n"
         "    print(*(w.process.pid for w in workers), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -10,16 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 from serving import HTTP, TOKEN, Voices, make_adapter, post, running, sound
 
-from resonance_helpers import ResonanceError, adapter, service
-from resonance_helpers.audio import read_wav
+from resonance_helpers import ResonanceError, service
 from resonance_helpers.client import ResonanceClient
 from resonance_helpers.messages import LANGUAGES, message
 from resonance_helpers.service import process as process_module
@@ -28,9 +25,8 @@ from resonance_helpers.service.__main__ import main
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.keys import Keyring
 from resonance_helpers.service.registry import AdapterRegistry
-from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE
-from resonance_helpers.utterances import load_utterances
-from resonance_helpers.workspace import PRACTICE_MODEL_DIR, Workspace
+from resonance_helpers.settings import PRACTICE_MODEL
+from resonance_helpers.workspace import Workspace
 
 
 def test_a_missing_package_is_a_sentence_with_the_pip_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -130,48 +126,15 @@ def test_the_log_is_read_as_the_service_writes_it(folder_of_two: Path, caplog: p
     assert all(time.strptime(line.at, "%Y-%m-%d %H:%M:%S") for line in lines)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace with an adapter for the practice model (fresh, so it changes nothing)."""
-    if not (PRACTICE_MODEL_DIR / "model.safetensors").exists():
-        pytest.skip("the practice model is not there yet")
-    from resonance_helpers import base_models, whisper
-    from resonance_helpers.settings import LoraSettings, plain
-
-    root = tmp_path_factory.mktemp("trained")
-    workspace = Workspace(root / "data", root / "out", "sample")
-    speech = whisper.load_speech_model(base_models.resolve(PRACTICE_MODEL, workspace.cache))
-    adapter.add_fresh(speech, LoraSettings())
-    manifest = adapter.read_manifest(make_adapter(root / "scratch", "sample"))
-    facts = {"base_model": adapter.identity(speech), "lora": plain(LoraSettings())}
-    adapter.save(speech, workspace.adapter, replace(manifest, **facts))
-    return workspace
-
-
-def test_nothing_is_written_where_nobody_speaks(trained: Workspace, converted_sample: Workspace) -> None:
-    from resonance_helpers import base_models, whisper
-    from resonance_helpers.service.voices import WhisperVoices
-
-    speech = whisper.load_speech_model(base_models.resolve(PRACTICE_MODEL, trained.cache))
-    voices = WhisperVoices(speech, AdapterRegistry(trained.output_dir))
-    spoken = read_wav(load_utterances(converted_sample)[0].wav)
-    silence = np.zeros(SAMPLE_RATE, np.float32)
-    assert speech.recognise([silence], 4.0) != [""]  # it would hear one of its phrases
-    voice = voices.load("sample")
-    heard = [each.text for each in voices.recognise([silence, spoken, silence], voice, 4.0)]
-    assert heard == ["", voices.recognise([spoken], voice, 4.0)[0].text, ""] and heard[1]
-    assert [each.text for each in voices.recognise([silence], voice, 4.0)] == [""]
-
-
 @pytest.mark.slow
-def test_the_real_process_serves_a_real_model_and_ends(trained: Workspace) -> None:
-    with service.start(trained) as running_service:
+def test_the_real_process_serves_a_real_model_and_ends(practice_adapter: Workspace) -> None:
+    with service.start(practice_adapter) as running_service:
         answer = post(running_service.url, headers={"Authorization": f"Bearer {running_service.token}"}, data={})
         assert answer.status_code == 200 and answer.json()["model"] == PRACTICE_MODEL
     log = running_service.log(100)  # the line of an answer is written after it was sent
     assert running_service.url in log and "POST /transcribe 200" in log
     assert running_service.token not in log
-    assert running_service.log_path.is_relative_to(trained.output_dir)
+    assert running_service.log_path.is_relative_to(practice_adapter.output_dir)
     assert not running_service.running
     with pytest.raises(httpx.ConnectError):
         HTTP.get(f"{running_service.url}/health")
@@ -179,8 +142,8 @@ def test_the_real_process_serves_a_real_model_and_ends(trained: Workspace) -> No
 
 
 @pytest.mark.slow
-def test_the_real_process_serves_https_to_who_trusts_its_certificate(trained: Workspace) -> None:
-    with service.start(trained, tls=True) as secure:
+def test_the_real_process_serves_https_to_who_trusts_its_certificate(practice_adapter: Workspace) -> None:
+    with service.start(practice_adapter, tls=True) as secure:
         assert secure.url.startswith("https://") and secure.ca_file
         with ResonanceClient(secure.url, secure.token, ca_file=secure.ca_file) as client:
             assert client.transcribe(sound()).model == PRACTICE_MODEL
@@ -192,18 +155,18 @@ def test_the_real_process_serves_https_to_who_trusts_its_certificate(trained: Wo
 
 
 @pytest.mark.slow
-def test_a_model_that_cannot_be_loaded_ends_the_process_with_the_reason(trained: Workspace) -> None:
+def test_a_model_that_cannot_be_loaded_ends_the_process_with_the_reason(practice_adapter: Workspace) -> None:
     with pytest.raises(ResonanceError) as caught:
-        service.start(trained, base_model="no/such-model")
+        service.start(practice_adapter, base_model="no/such-model")
     assert caught.value.code == "RZ-0925" and caught.value.facts["exit_code"] == 1
     assert "RZ-065" in caught.value.facts["log"]
 
 
 @pytest.mark.slow
-def test_the_service_ends_when_its_parent_is_killed(trained: Workspace, tmp_path: Path) -> None:
+def test_the_service_ends_when_its_parent_is_killed(practice_adapter: Workspace, tmp_path: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path; from resonance_helpers import service\n"
-        f"print(service.start(Path({str(trained.output_dir)!r})).url, flush=True); time.sleep(600)"
+        f"print(service.start(Path({str(practice_adapter.output_dir)!r})).url, flush=True); time.sleep(600)"
     )
     environment = process_module._environment("")
     command = [sys.executable, "-c", program]

@@ -1,0 +1,82 @@
+"""The real voices on the practice model: silence stays silence, doubt is said, and whose adapter it is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resonance_helpers import ResonanceError, Workspace, base_models, whisper
+from resonance_helpers.adapter import MANIFEST
+from resonance_helpers.audio import read_wav
+from resonance_helpers.service import voices as voices_module
+from resonance_helpers.service.registry import AdapterRegistry
+from resonance_helpers.service.voices import WhisperVoices
+from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE
+from resonance_helpers.utterances import load_utterances
+from resonance_helpers.whisper import Heard, SpeechModel
+
+
+@pytest.fixture(scope="module")
+def speech(practice_adapter: Workspace) -> SpeechModel:
+    return whisper.load_speech_model(base_models.resolve(PRACTICE_MODEL, practice_adapter.cache))
+
+
+@pytest.fixture(scope="module")
+def spoken(converted_sample: Workspace) -> np.ndarray:
+    return read_wav(load_utterances(converted_sample)[0].wav)
+
+
+@pytest.fixture(scope="module")
+def voices(speech: SpeechModel, practice_adapter: Workspace) -> WhisperVoices:
+    return WhisperVoices(speech, AdapterRegistry(practice_adapter.output_dir))
+
+
+def test_nothing_is_written_where_nobody_speaks(speech: SpeechModel, voices: WhisperVoices, spoken: np.ndarray) -> None:
+    silence = np.zeros(SAMPLE_RATE, np.float32)
+    assert speech.recognise([silence], 4.0) != [""]  # it would hear one of its phrases
+    voice = voices.load("sample")
+    heard = [each.text for each in voices.recognise([silence, spoken, silence], voice, 4.0)]
+    assert heard == ["", voices.recognise([spoken], voice, 4.0)[0].text, ""] and heard[1]
+    assert [each.text for each in voices.recognise([silence], voice, 4.0)] == [""]
+
+
+@pytest.mark.parametrize(
+    ("heard", "uncertain"),
+    [
+        (Heard("我想喝水", cut=False, sure=0.99), False),
+        (Heard("我想喝水", cut=False, sure=0.5), True),
+        (Heard("我想喝水", cut=True, sure=0.99), True),
+        (Heard("喝水喝水喝水喝水喝水喝水喝水喝水", cut=False, sure=0.99), True),
+    ],
+    ids=["sure", "unlikely", "without an end", "again and again"],
+)
+def test_doubt_is_said(
+    speech: SpeechModel,
+    voices: WhisperVoices,
+    spoken: np.ndarray,
+    heard: Heard,
+    uncertain: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(SpeechModel, "hear", lambda self, clips, window_s: [heard] * len(clips))
+    (said,) = voices.recognise([spoken], voices.load("sample"), 4.0)
+    assert (said.text, said.uncertain) == (heard.text, uncertain)
+
+
+def test_silence_is_no_certain_answer() -> None:
+    assert voices_module.NOTHING.uncertain
+
+
+def test_files_copied_under_a_running_service_are_not_somebody_elses_voice(
+    speech: SpeechModel, practice_adapter: Workspace, tmp_path: Path
+) -> None:
+    shutil.copytree(practice_adapter.adapter, tmp_path / "sample" / "adapter")
+    voices = WhisperVoices(speech, AdapterRegistry(tmp_path))
+    manifest = tmp_path / "sample" / "adapter" / MANIFEST
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"patient_id": "bob"}))
+    with pytest.raises(ResonanceError, match="RZ-0922"):
+        voices.load("sample")
