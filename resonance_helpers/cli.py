@@ -1,4 +1,5 @@
-"""The command line: ``resonance run``, ``learning-curve``, ``cross-validate``, ``serve``, ``keys``, ``version``.
+"""The command line: ``resonance run``, ``learning-curve``, ``cross-validate``, ``serve``, ``keys``, ``import`` and
+``version``.
 
 Nothing heavy is imported before a command needs it, so that ``--help`` answers at once.
 """
@@ -190,6 +191,24 @@ def _keys_file(adapters: Path) -> Path:
 def _whom(key: StoredKey) -> str:
     whom = message("cli.keys.whom.everybody") if key.patients is None else ", ".join(key.patients)
     return message("cli.keys.whom.admin", whom=whom) if key.admin else whom
+
+
+@app.command(name="import", help=message("cli.import.help"))
+def import_bundle(
+    bundle: Annotated[Path, typer.Argument(help=message("cli.import.bundle"))],
+    output: Annotated[Path, typer.Option(help=message("cli.import.output"))],
+    patient: Annotated[str, typer.Option(help=message("cli.import.patient"))] = "",
+    replace: Annotated[bool, typer.Option("--replace", help=message("cli.import.replace"))] = False,
+) -> None:
+    with _said_plainly():
+        from . import export
+
+        taken = export.import_bundle(bundle, output, patient, replace)
+        made, base = taken.manifest, taken.manifest.base_model
+        facts = {"patient": made.patient_id, "date": made.time[:10], "recordings": made.recordings}
+        typer.echo(message("cli.import.done", path=taken.folder, **facts))
+        revision = base.get("revision", "")
+        typer.echo(message("cli.import.base", base_model=base["name"], revision=revision, output=output))
 
 
 @app.command(help=message("cli.version.help"))

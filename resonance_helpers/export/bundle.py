@@ -1,0 +1,79 @@
+"""The zip: an adapter, the files that other programs look for, and two pages for people.
+
+The same adapter gives the same bytes: the files stand in order of their names, at one fixed time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import adapter
+from ..bundles import CARD, CHECKSUMS, NEEDED, README, belongs
+from ..messages import ResonanceError, catalogue, message
+from ..workspace import Workspace, megabytes, replacing, require
+from .for_others import for_other_programs
+from .pages import model_card, readme
+
+_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
+_ROOM_BYTES = 1_000_000  # beside the files themselves: the zip's table, and what else is writing
+
+
+@dataclass(frozen=True)
+class Export:
+    """The bundle and what is in it: (file name, size in bytes, what it is for)."""
+
+    zip: Path
+    files: tuple[tuple[str, int, str], ...]
+    total_bytes: int
+
+
+def export_adapter(workspace: Workspace) -> Export:
+    """Pack ``adapter/`` into ``export/<patient>-adapter.zip``, whole or not at all.
+
+    Raises RZ-0006 (lesson 06 missing), RZ-0005 (another patient's adapter), RZ-0610/0611 (no manifest that we know),
+    RZ-0801 (not enough disk: nothing was begun), RZ-0004 (the disk filled up meanwhile).
+    """
+    for name in NEEDED:
+        require(workspace.adapter / name, lesson=6)
+    adapter.refuse_other_patient(workspace)
+    contents = _contents(workspace)
+    bundle = workspace.export / f"{workspace.patient_id}-adapter.zip"
+    _check_room(bundle, contents)
+    with replacing(bundle) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, data in contents.items():
+            entry = zipfile.ZipInfo(f"{workspace.patient_id}-adapter/{name}", _TIME)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, data)
+    files = tuple((name, len(data), _purpose(name)) for name, data in contents.items())
+    return Export(bundle, files, sum(len(data) for data in contents.values()))
+
+
+def _contents(workspace: Workspace) -> dict[str, bytes]:
+    """The files of the bundle by name, their checksums last."""
+    lying = {
+        path.name: path.read_bytes() for path in workspace.adapter.iterdir() if path.is_file() and belongs(path.name)
+    }
+    lying.pop(CHECKSUMS, None)  # of the zip that this adapter once came from
+    manifest = adapter.read_manifest(workspace.adapter)
+    pages = {README: readme(manifest).encode(), CARD: model_card(workspace, manifest, lying.get(CARD)).encode()}
+    contents = dict(sorted((lying | for_other_programs(lying) | pages).items()))
+    sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in contents.items())
+    return contents | {CHECKSUMS: sums.encode()}
+
+
+def _check_room(bundle: Path, contents: Mapping[str, bytes]) -> None:
+    disk = next(folder for folder in bundle.parents if folder.is_dir())
+    free, needed = shutil.disk_usage(disk).free, sum(map(len, contents.values())) + _ROOM_BYTES
+    if free < needed:
+        raise ResonanceError("RZ-0801", path=bundle, needed=megabytes(needed), free=megabytes(free))
+
+
+def _purpose(name: str) -> str:
+    key = f"export.file.{name}"
+    return message(key if key in catalogue() else "export.file.other")
