@@ -35,11 +35,14 @@ Level = Literal["ok", "again", "listen", "unusable"]
 MAX_BYTES = 64 * 1024 * 1024  # of float32 samples that one recording may become: 17 minutes at 16 kHz mono
 
 _CONTAINERS = "wav,w64,mp3,mov,matroska,ogg,flac,aac,amr,asf,aiff,caf,au"
-_CODECS = re.compile(r"aac|mp2|mp3|opus|vorbis|flac|alac|amr_[nw]b|wma(v1|v2|pro|voice)|gsm(_ms)?|(pcm|adpcm)_\w+")
+_CODECS = re.compile(
+    r"aac|e?ac3|mp2|mp3|opus|vorbis|flac|alac|amr_[nw]b|wma(v1|v2|pro|voice)|gsm(_ms)?|adpcm_(ms|ima_wav|ima_qt)"
+    r"|pcm_([suf]\d+\w*|alaw|mulaw)"
+)
 _OPENING = {
     "format_whitelist": _CONTAINERS,
     # FFmpeg decodes a little of every stream to look at it; with this list, no picture and no video
-    "codec_whitelist": "aac,mp2,mp2float,mp3,mp3float,opus,libopus,vorbis,flac,alac,amrnb,amrwb,wmav1,wmav2,wmapro",
+    "codec_whitelist": "aac,ac3,eac3,mp2,mp2float,mp3,mp3float,opus,libopus,vorbis,flac,alac,amrnb,amrwb,wmav1,wmav2",
     "max_probe_packets": "0",  # searching a plain WAV for other formats inside it took 40 ms
 }
 FRAME_S = 0.025  # over which a level is measured
@@ -47,6 +50,7 @@ _RATES = range(4_000, 768_001)  # Hz; below is no speech, above is no microphone
 # A cut shorter than this is not told apart from encoder padding and rounded durations; it is about one syllable.
 _CUT_TOLERANCE_S = 0.2
 _BLOCK = 1 << 20  # values, 4 MB as float32
+_ALAC_FRAME = 1 << 16  # samples in a packet; Apple writes 4096, FFmpeg would make room for 16 million
 # The mean of 8 channels that have nothing in common keeps an eighth of the energy of each; less is a loss.
 _MEAN_LOSES = 0.1
 
@@ -160,7 +164,8 @@ def _decode(source: Path | bytes, max_seconds: float, name: str | None, wanted: 
         head = file.read(12)
         file.seek(0)
         try:
-            return _decode_stream(file, head, max_seconds, name, wanted)
+            with np.errstate(over="ignore", invalid="ignore"):  # what is no number is refused in the end
+                return _decode_stream(file, head, max_seconds, name, wanted)
         except (FFmpegError, ValueError, IndexError, UnicodeError) as error:
             # an mp4 keeps its table of contents at the end, so a broken upload is an mp4 that can't be opened
             raise ResonanceError("RZ-0503" if head[4:8] == b"ftyp" else "RZ-0502", name=name) from error
@@ -179,6 +184,8 @@ def _decode_stream(
         codec = stream.codec_context.codec.canonical_name if stream.codec_context else ""
         if not _CODECS.fullmatch(codec):
             raise ResonanceError("RZ-0502", name=name)
+        if codec == "alac" and int.from_bytes((stream.codec_context.extradata or b"")[12:16], "big") > _ALAC_FRAME:
+            raise ValueError("a packet as long as no recorder writes it")
         for other in container.streams:
             if other is not stream:
                 other.discard = Discard.all  # a phone's video is not even read

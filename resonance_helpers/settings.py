@@ -14,7 +14,10 @@ from .messages import ResonanceError
 
 # ── Audio ────────────────────────────────────────────────────────────────────
 SAMPLE_RATE = 16_000  # Hz; what Whisper's mel filters were made for
-AUDIO_SUFFIXES = (".wav", ".mp3", ".m4a", ".mp4", ".ogg", ".opus", ".flac", ".aac", ".amr", ".webm", ".3gp", ".wma")
+AUDIO_SUFFIXES = (
+    *(".wav", ".mp3", ".m4a", ".ogg", ".opus", ".flac", ".aac", ".amr", ".wma"),
+    *(".mp4", ".mov", ".3gp", ".webm"),  # a video is its sound
+)
 
 
 @dataclass(frozen=True)

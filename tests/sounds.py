@@ -58,6 +58,24 @@ def encoded(suffix: str, samples: np.ndarray | None = None, rate: int = 48_000, 
     return file.getvalue()
 
 
+def filmed(container: str = "mp4", size: tuple[int, int] = (64, 48), video: str = "mpeg4", sound: str = "aac") -> bytes:
+    """``voice`` of a second as the sound of a black video of one frame, ``size`` in pixels, as a phone makes it."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
+        picture = output.add_stream(video, rate=5, width=size[0], height=size[1])
+        stream = output.add_stream(sound, rate=44_100, layout="mono")
+        output.mux(
+            picture.encode(av.VideoFrame.from_ndarray(np.zeros((size[1] * 3 // 2, size[0]), np.uint8), "yuv420p"))
+        )
+        output.mux(picture.encode(None))
+        frame = av.AudioFrame.from_ndarray(voice(1.0, 44_100)[None], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 44_100, 0
+        for converted in av.AudioResampler(stream.format.name, "mono", 44_100).resample(frame):
+            output.mux(stream.encode(converted))
+        output.mux(stream.encode(None))
+    return file.getvalue()
+
+
 def wav(samples: np.ndarray, rate: int = 16_000, subtype: str = "PCM_16") -> bytes:
     """``samples``, (n,) or (n, channels), as a WAV."""
     file = io.BytesIO()

@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import struct
+import subprocess
+import sys
 import tracemalloc
+import zlib
 from pathlib import Path
 
 import av
@@ -12,7 +16,7 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sounds import FORMATS, encoded, voice, wav
+from sounds import FORMATS, encoded, filmed, voice, wav
 
 from resonance_helpers import ResonanceError, audio
 from resonance_helpers.messages import LANGUAGES, message
@@ -66,6 +70,25 @@ def test_wav_of_any_rate_and_width(rate: int, subtype: str) -> None:
     np.testing.assert_allclose(clip.samples, sound, atol=1 / 127 if subtype == "PCM_U8" else 1e-4)
 
 
+@pytest.mark.parametrize("sound", ["aac", "alac", "ac3"])
+@pytest.mark.parametrize("container", ["mp4", "mov", "matroska"])
+def test_a_video_is_its_sound(container: str, sound: str) -> None:
+    clip = audio.decode(filmed(container, sound=sound), max_seconds=LONGEST_S)
+    assert (clip.codec, clip.rate, clip.seconds) == (sound, 44_100, pytest.approx(1.0, abs=0.1))
+    assert likeness(clip.samples, voice(1.0, 44_100)) > 0.95
+
+
+def test_a_codec_that_nobody_records_in_is_not_tried() -> None:
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as output:
+        stream = output.add_stream("wavpack", rate=16_000, layout="mono", format="fltp")
+        frame = av.AudioFrame.from_ndarray(voice(1.0, 16_000)[None], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 16_000, 0
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    assert refused(file.getvalue()).code == "RZ-0502"
+
+
 @pytest.mark.parametrize(("suffix", "bits"), [("m4a", None), ("mp3", None), ("flac", 16), ("wav", 16)])
 def test_depth_is_told_where_there_is_one(suffix: str, bits: int | None) -> None:
     assert audio.decode(file_of(suffix), max_seconds=LONGEST_S).bits == bits
@@ -84,6 +107,33 @@ def test_channels_are_mixed_by_their_mean(channels: int) -> None:
     np.testing.assert_allclose(audio.decode_channels(file, max_seconds=1).samples, planes.T, atol=1e-6)
 
 
+TONE = (0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("channels", "expected"),
+    [
+        ([TONE, TONE], TONE),
+        ([TONE, 0 * TONE], TONE / 2),
+        ([TONE, -TONE], TONE),
+        ([0.6 * TONE, -TONE], -TONE),
+        ([0 * TONE] * 2 + [TONE] + [0 * TONE] * 5, TONE),
+    ],
+    ids=["both", "one side", "out of phase", "nearly so", "one of 7.1"],
+)
+def test_a_voice_is_not_lost_between_channels(channels: list[np.ndarray], expected: np.ndarray) -> None:
+    file = wav(np.stack(channels, axis=1), subtype="FLOAT")
+    every = audio.decode_channels(file, max_seconds=1).samples
+    for samples in (audio.decode(file, max_seconds=1).samples, audio.load(file, 1), audio.to_mono(every)):
+        np.testing.assert_allclose(samples, expected, atol=1e-6)
+
+
+def test_eight_voices_that_have_nothing_in_common_stay_together() -> None:
+    planes = np.random.default_rng(5).normal(0, 0.1, (16_000, 8)).astype(np.float32)
+    mixed = audio.decode(wav(planes, subtype="FLOAT"), max_seconds=1).samples
+    np.testing.assert_allclose(mixed, planes.mean(axis=1), atol=1e-6)
+
+
 def test_a_path_and_its_bytes_are_the_same(tmp_path: Path) -> None:
     path = tmp_path / "%d concat:a|b.m4a"  # a name that FFmpeg would take for a pattern or a protocol
     path.write_bytes(file_of("m4a"))
@@ -95,6 +145,48 @@ def test_load_is_16_khz_within_bounds() -> None:
     samples = audio.load(wav(10.0 * voice(1.0), 48_000, "FLOAT"), LONGEST_S)
     assert samples.dtype == np.float32 and len(samples) == SAMPLE_RATE
     assert np.abs(samples).max() == 1.0
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000, 655_350])
+def test_resampled_on_the_way_is_resampled_as_a_whole(rate: int) -> None:
+    file = wav(voice(2.3, rate), rate, "FLOAT")
+    whole = audio.decode(file, max_seconds=3)
+    on_the_way = audio.decode(file, max_seconds=3, rate=SAMPLE_RATE)
+    assert (on_the_way.rate, on_the_way.seconds) == (SAMPLE_RATE, whole.seconds)
+    np.testing.assert_allclose(on_the_way.samples, audio.resample(whole.samples, rate), atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6, 8])
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"])
+@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000])
+def test_a_tone_keeps_its_pitch_level_and_length(rate: int, subtype: str, channels: int) -> None:
+    tone = 0.5 * np.sin(2 * np.pi * 1_000 * np.arange(rate) / rate)
+    samples = audio.load(wav(np.tile(tone[:, None], (1, channels)), rate, subtype), 2.0)
+    assert abs(len(samples) - SAMPLE_RATE) <= 1
+    middle = samples[1_000:15_000].astype(np.float64)
+    spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle)), 1 << 18))
+    assert np.argmax(spectrum) * SAMPLE_RATE / (1 << 18) == pytest.approx(1_000, abs=0.1)
+    level = 20 * np.log10(np.sqrt(np.mean(middle**2)) / (0.5 / np.sqrt(2)))
+    assert abs(level) < (0.1 if subtype != "PCM_U8" else 0.15)
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000, 96_000])
+def test_what_is_above_8_khz_does_not_come_back_below(rate: int) -> None:
+    for pitch in (8_500, 10_000, 12_000, 15_900, 20_000):
+        tone = 0.5 * np.sin(2 * np.pi * pitch * np.arange(rate) / rate)
+        samples = audio.load(wav(tone, rate, "FLOAT"), 2.0)[1_000:15_000]
+        assert 20 * np.log10(np.sqrt(np.mean(samples**2)) / (0.5 / np.sqrt(2))) < -90, pitch
+
+
+@pytest.mark.parametrize("suffix", [*FORMATS, "wav"])
+def test_no_format_changes_the_level(suffix: str) -> None:
+    time = np.arange(2 * 48_000) / 48_000
+    tone = (0.5 * np.sin(2 * np.pi * 1_000 * time)).astype(np.float32)
+    samples = audio.load(encoded(suffix, tone), LONGEST_S)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(2.0, abs=0.05)  # what an encoder puts before and behind
+    level = 20 * np.log10(np.sqrt(np.mean(samples[8_000:24_000].astype(np.float64) ** 2)) / (0.5 / np.sqrt(2)))
+    of_the_encoder = {"mp3": 20 * np.log10(0.95)}.get(suffix, 0.0)  # LAME makes everything that much quieter
+    assert abs(level - of_the_encoder) < (0.1 if suffix not in ("amr", "3gp") else 1.5)  # AMR is made for voices
 
 
 # ── Refusals ─────────────────────────────────────────────────────────────────
@@ -221,6 +313,123 @@ def test_a_forged_length_costs_no_memory() -> None:
     assert refused(bytes(file)).code == "RZ-0503"
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()
+
+
+def test_a_forged_chunk_in_front_of_the_sound_costs_no_memory(tmp_path: Path) -> None:
+    whole, path = file_of("wav"), tmp_path / "x.wav"
+    path.write_bytes(whole + b"fmt " + struct.pack("<I", 0x7FFFFFF0) + whole[44:48])
+    head = bytearray(path.read_bytes())
+    head[36:40] = b"junk"  # so that the search for the sound comes to the forged chunk
+    path.write_bytes(bytes(head))
+    tracemalloc.start()
+    with path.open("rb") as file:
+        assert audio._wav_seconds(file) == 0.0
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+
+
+def test_more_than_a_recording_may_hold_is_said() -> None:
+    file = io.BytesIO()
+    with soundfile.SoundFile(file, "w", 655_350, 8, "PCM_16", format="FLAC") as flac:
+        for _ in range(4):
+            flac.write(np.zeros((655_350, 8), np.int16))
+    error = refused(file.getvalue(), max_seconds=2.0)
+    assert error.code == "RZ-0504"
+    with pytest.raises(ResonanceError, match="RZ-0509"):
+        audio.decode_channels(file.getvalue(), max_seconds=LONGEST_S, name="x.flac")
+    assert len(audio.load(file.getvalue(), LONGEST_S)) == 4 * SAMPLE_RATE  # which keeps what it needs, at 16 kHz
+
+
+# What a stranger may send, and the code of the refusal; None where there is nothing to refuse.
+BOMBS: dict[str, str | None] = {
+    "rate_and_channels": "RZ-0503",
+    "channels": "RZ-0501",  # there is not a single sample of that many
+    "length": "RZ-0503",
+    "hour": "RZ-0504",
+    "video": None,
+    "cover": None,
+    "alac": "RZ-0503",
+}
+MEASURE = """
+import json, sys
+from pathlib import Path
+from resonance_helpers import ResonanceError, audio
+found = {}
+for path in sys.argv[1:]:
+    Path("/proc/self/clear_refs").write_text("5")
+    outcomes = []
+    for read in (audio.load, lambda path, seconds: audio.decode_channels(path, max_seconds=seconds)):
+        try:
+            read(Path(path), 30.0)
+            outcomes.append(None)
+        except ResonanceError as error:
+            outcomes.append(error.code)
+    peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1000
+    found[Path(path).name] = [*outcomes, peak]
+print(json.dumps(found))
+"""
+
+
+def bombs() -> dict[str, bytes]:
+    """Small files that unpack to very much, or say so."""
+    eight = bytearray(wav(np.zeros((50_000, 8), np.float32)))
+    eight[24:28] = struct.pack("<I", 655_350)  # and so 16 times the seconds that the bytes for a second promise
+    many = bytearray(file_of("wav"))
+    many[22:24] = b"\xff\xff"
+    long = bytearray(file_of("wav"))
+    at = long.index(b"data") + 4
+    long[at : at + 4] = struct.pack("<I", 0x7FFFFFF0)
+    hour = io.BytesIO()
+    with soundfile.SoundFile(hour, "w", 16_000, 1, "PCM_16", format="FLAC") as flac:
+        for _ in range(60):
+            flac.write(np.zeros(960_000, np.int16))
+    alac = bytearray(filmed("mov", sound="alac"))
+    at = alac.rindex(b"alac") + 8
+    assert alac[at : at + 4] == struct.pack(">I", 4096)
+    alac[at : at + 4] = struct.pack(">I", 4096 * 4096)
+    return {
+        "rate_and_channels": bytes(eight),
+        "channels": bytes(many),
+        "length": bytes(long),
+        "hour": hour.getvalue(),
+        "video": filmed("mp4", (7_680, 4_320)),
+        "cover": with_cover(file_of("mp3"), black_png(14_000)),
+        "alac": bytes(alac),
+    }
+
+
+def black_png(size: int) -> bytes:
+    packer, row = zlib.compressobj(1), bytes(1 + 3 * size)
+    pixels = b"".join(packer.compress(row) for _ in range(size)) + packer.flush()
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def with_cover(mp3: bytes, png: bytes) -> bytes:
+    """An MP3 with a picture of its singer."""
+    content = b"\0image/png\0\x03\0" + png
+    frame = b"APIC" + struct.pack(">I", len(content)) + b"\0\0" + content
+    size = bytes(len(frame) >> shift & 0x7F for shift in (21, 14, 7, 0))
+    return b"ID3\x03\0\0" + size + frame + mp3[mp3.index(b"\xff\xfb") :]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc says how much memory a process has held")
+def test_nothing_that_is_sent_fills_the_memory(tmp_path: Path) -> None:
+    for name, content in bombs().items():
+        assert len(content) < 4_000_000
+        (tmp_path / name).write_bytes(content)
+    command = [sys.executable, "-c", MEASURE, *(str(tmp_path / name) for name in BOMBS)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert {name: outcome for name, (outcome, *_) in found.items()} == BOMBS
+    assert {name: outcome for name, (_, outcome, _) in found.items()} == BOMBS
+    assert all(peak < 300 for *_, peak in found.values()), found  # MB; 500 are allowed
 
 
 def test_samples_that_are_not_numbers_are_said() -> None:

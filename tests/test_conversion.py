@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import errno
 import shutil
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from sounds import FORMATS, encoded, put, snapshot, voice, wav
+from sounds import FORMATS, encoded, filmed, put, snapshot, voice, wav
 
 from resonance_helpers import ResonanceError, Workspace, audio, conversion
 from resonance_helpers.labels import read_labels
@@ -39,6 +40,7 @@ def ten_wavs(folder: str = "audio_raw") -> dict[str, bytes]:
 def test_every_format_becomes_our_wav_and_originals_stay(workspace: Workspace) -> None:
     files = {f"audio_raw/{suffix}_录音.{suffix}": encoded(suffix) for suffix in [*FORMATS, "wav"]}
     put(workspace.data_dir, files, list(files))
+    times = {name: (workspace.data_dir / name).stat().st_mtime_ns for name in files}
     seen: list[tuple[int, int]] = []
     result = conversion.convert(workspace, on_progress=lambda done, total: seen.append((done, total)))
     assert result.converted == len(files) == len(seen) and seen[-1] == (len(files), len(files))
@@ -48,7 +50,52 @@ def test_every_format_becomes_our_wav_and_originals_stay(workspace: Workspace) -
         assert audio.is_our_format(path) and row.level == "ok" and row.quality is not None
         assert len(audio.read_wav(path)) / SAMPLE_RATE == pytest.approx(row.quality.seconds)
     assert {name: (workspace.data_dir / name).read_bytes() for name in files} == files
+    assert {name: (workspace.data_dir / name).stat().st_mtime_ns for name in files} == times
     assert len(load_utterances(workspace)) == len(files)
+
+
+def test_a_video_of_a_phone_is_its_sound(workspace: Workspace) -> None:
+    files = {f"audio_raw/{name}.{name}": filmed(name, (640, 360)) for name in ("mp4", "mov", "3gp")}
+    put(workspace.data_dir, files, ["audio/mp4.wav", "audio_raw/mov.mov", "audio/3gp.wav"])
+    result = conversion.convert(workspace)
+    assert [row.wav for row in result.rows] == ["audio/mp4.wav", "audio/mov.wav", "audio/3gp.wav"]
+    assert all(row.quality and row.quality.seconds == pytest.approx(1.0, abs=0.1) for row in result.rows)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_names_and_index_do_not_depend_on_how_many_work(workspace: Workspace, workers: int) -> None:
+    files = {f"audio_raw/{n % 7}.{suffix}": encoded(suffix, voice(0.5)) for n, suffix in enumerate(FORMATS)}
+    files |= {f"audio_raw/{n}.wav": wav(voice(0.4, 44_100), 44_100) for n in range(12)}
+    put(workspace.data_dir, files, sorted(files))
+    result = conversion.convert(workspace, workers=workers)
+    assert [row.audio for row in result.rows] == list(read_index(workspace)) == sorted(files)
+    alone = Workspace(workspace.data_dir.parent / "alone", workspace.output_dir, "p1")
+    put(alone.data_dir, files, sorted(files))
+    conversion.convert(alone, workers=1)
+    assert snapshot(alone.data_dir) == snapshot(workspace.data_dir)
+
+
+def test_several_are_decoded_at_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = ten_wavs()
+    put(workspace.data_dir, files, list(files))
+    together, real = threading.Barrier(2, timeout=30), audio.load
+
+    def meet(*args: object) -> np.ndarray:
+        together.wait()  # breaks unless two come
+        return real(*args)
+
+    monkeypatch.setattr(audio, "load", meet)
+    assert conversion.convert(workspace, workers=2).converted == 10
+
+
+def test_a_voice_out_of_phase_is_heard_in_the_picture_too(workspace: Workspace) -> None:
+    sound = voice(1.0, 16_000)
+    put(workspace.data_dir, {"audio_raw/x.wav": wav(np.stack([sound, -sound], 1))}, ["audio_raw/x.wav"])
+    (row,) = conversion.convert(workspace).rows
+    assert row.level == "ok"
+    comparison = conversion.compare_rates(workspace.audio_raw / "x.wav")
+    np.testing.assert_allclose(comparison.versions[1].samples[0], audio.read_wav(workspace.audio / "x.wav"), atol=1e-4)
+    assert np.abs(comparison.pictured[0][1]).max() > 0.3
 
 
 def test_the_guides_folder_is_used_as_it_is(workspace: Workspace) -> None:
