@@ -46,7 +46,10 @@ _OPENING = {
     "max_probe_packets": "0",  # searching a plain WAV for other formats inside it took 40 ms
 }
 FRAME_S = 0.025  # over which a level is measured
+EDGE_S = 0.02  # at each end of a clip; speech that is still going on there was cut off
 _RATES = range(4_000, 768_001)  # Hz; below is no speech, above is no microphone but a forged header
+_FULL_SCALE = 32767 / 32768
+_FLAT_TOP_S = 0.00019  # three samples at 16 kHz; the round top of a voice's own wave is left sooner
 # A cut shorter than this is not told apart from encoder padding and rounded durations; it is about one syllable.
 _CUT_TOLERANCE_S = 0.2
 _BLOCK = 1 << 20  # values, 4 MB as float32
@@ -74,7 +77,10 @@ class Clip:
 
 @dataclass(frozen=True)
 class Quality:
-    """Plain measures of one clip; levels in dB relative to full scale, ``clipped`` a share of samples in [0, 1]."""
+    """Plain measures of one clip; levels in dB relative to full scale, ``clipped`` a share of samples in [0, 1].
+
+    ``first_db`` and ``last_db`` are the level of the clip's first and last moment beside that of its speech.
+    """
 
     seconds: float
     peak_dbfs: float
@@ -82,6 +88,8 @@ class Quality:
     snr_db: float
     speech_s: float
     clipped: float
+    first_db: float = -100.0
+    last_db: float = -100.0
 
 
 # ── Decode ───────────────────────────────────────────────────────────────────
@@ -452,13 +460,16 @@ def measure(samples: np.ndarray, rate: int = SAMPLE_RATE) -> Quality:
     """
     frames = frame_levels(samples, rate)
     quiet, loud = np.percentile(frames, [10, 90])
+    edge = max(1, round(EDGE_S * rate))
     return Quality(
         seconds=len(samples) / rate,
         peak_dbfs=_db(float(np.abs(samples).max(initial=0.0))),
         rms_dbfs=_db(float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if len(samples) else 0.0),
         snr_db=float(loud - quiet),
         speech_s=float(np.count_nonzero(stands_out(frames))) * len(samples) / rate / len(frames),
-        clipped=float(np.mean(np.abs(samples) >= 32767 / 32768)) if len(samples) else 0.0,
+        clipped=_clipped(samples, rate),
+        first_db=_level(samples[:edge]) - float(loud),
+        last_db=_level(samples[-edge:]) - float(loud),
     )
 
 
@@ -485,14 +496,24 @@ def judge(quality: Quality, window_s: float) -> tuple[Level, tuple[str, ...]]:
     rules = SOUND_RULES
     if quality.peak_dbfs < rules.silent_dbfs:
         return "unusable", ("RZ-0510",)
+    # where most frames are silent, the loud ones of a clip are silent too: its noise is not known
+    little_speech = quality.speech_s < max(rules.speech_s, rules.speech_share * quality.seconds)
     again = (
         *(["RZ-0511"] if quality.peak_dbfs < rules.quiet_dbfs else []),
         *(["RZ-0512"] if quality.clipped > rules.clipped_share else []),
         *(["RZ-0513"] if quality.seconds > window_s else []),
+        *(["RZ-0515"] if quality.snr_db < rules.snr_db and not little_speech else []),
     )
-    little_speech = quality.speech_s < max(rules.speech_s, rules.speech_share * quality.seconds)
-    listen = ("RZ-0514",) if little_speech else ()
+    listen = ("RZ-0514",) if little_speech else _cut_off_ends(quality)
     return "again" if again else "listen" if listen else "ok", again + listen
+
+
+def _cut_off_ends(quality: Quality) -> tuple[str, ...]:
+    """Which ends begin or stop in the middle of speech; what is little above the background tells nothing."""
+    rules = SOUND_RULES
+    bar = max(rules.edge_db, rules.above_background_db - quality.snr_db)
+    ends = (quality.first_db, quality.last_db)
+    return tuple(code for code, level in zip(("RZ-0516", "RZ-0517"), ends, strict=True) if level >= bar)
 
 
 def explain(code: str, quality: Quality, window_s: float, name: str) -> str:
@@ -509,10 +530,30 @@ def frame_levels(samples: np.ndarray, rate: int = SAMPLE_RATE) -> np.ndarray:
     return 10.0 * np.log10(np.maximum(power, 1e-10))  # digital silence counts as −100 dB
 
 
+def _clipped(samples: np.ndarray, rate: int) -> float:
+    """The share of ``samples`` (n,) at full scale; where none is, of those several in a row at the clip's ceiling.
+
+    A recorder that was driven too far and turned down afterwards leaves flat tops below full scale. A voice's own
+    peaks are round, and differ from each other by more than the hundredth that counts as the ceiling.
+    """
+    sizes = np.abs(samples)
+    loudest = float(sizes.max(initial=0.0))
+    if not loudest or loudest >= _FULL_SCALE:
+        return float(np.count_nonzero(sizes >= _FULL_SCALE)) / max(1, len(sizes))
+    changes = np.flatnonzero(np.diff(sizes >= 0.99 * loudest, prepend=False, append=False))
+    tops = changes[1::2] - changes[::2]
+    return float(tops[tops >= max(2, round(_FLAT_TOP_S * rate))].sum()) / len(sizes)
+
+
 def stands_out(frames: np.ndarray) -> np.ndarray:
     """Which of the ``frames`` (levels in dB) are sound and not the clip's own background: bool, same shape."""
     quiet, loudest = np.percentile(frames, 10), frames.max()
     return frames >= max(loudest - 30.0, min(quiet + 6.0, loudest - 10.0))
+
+
+def _level(samples: np.ndarray) -> float:
+    """The level of (n,) in dB relative to full scale, as ``frame_levels`` has it."""
+    return 10.0 * float(np.log10(max(np.square(samples, dtype=np.float64).mean(), 1e-10))) if len(samples) else -100.0
 
 
 def _db(amplitude: float) -> float:

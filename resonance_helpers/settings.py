@@ -29,6 +29,11 @@ class SoundRules:
     clipped_share: float = 0.002  # of the samples at full scale; a single click is not worth another take
     speech_s: float = 0.2  # one short syllable
     speech_share: float = 0.15  # less speech than this in a clip is mostly silence
+    # Of 400 good clips (a program's voice, a healthy and an impaired one, some with noise) none lies below 11 dB, and
+    # the first or last moment of one is less than 12 dB below its speech.
+    snr_db: float = 10.0  # of the loud frames over the quiet ones
+    edge_db: float = -12.0  # beside the loud frames
+    above_background_db: float = 6.0  # an edge that is not this much above the background is background
     # Is anybody speaking at all? Of 400 clips of speech the longest rise of the least was 0.225 s; of rumble, 0.075 s.
     background_dbfs: float = -70.0  # a frame quieter than this is a converter's noise, not a room's
     rise_db: float = 9.0  # above the background; brown noise alone wanders by 8 dB

@@ -154,7 +154,8 @@ def test_each_trouble_is_a_row_and_the_rest_goes_on(
     assert snapshot(workspace.data_dir) == before
 
 
-def test_labels_that_cannot_be_read_raise(workspace: Workspace) -> None:
+def test_recordings_without_labels_raise(workspace: Workspace) -> None:
+    put(workspace.data_dir, {"audio_raw/001.wav": wav(voice(1.0, SAMPLE_RATE))})
     with pytest.raises(ResonanceError, match="RZ-0401"):
         recordings.check(workspace)
 

@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,6 +24,8 @@ from ..settings import MIN_RECORDINGS, WINDOW_LADDER_S
 from ..text import normalise
 from ..utterances import Match, Recordings
 from ..workspace import Workspace
+from .alike import Fingerprint, fingerprint, same_sound
+from .texts import odd_paces, written_differently
 
 OnProgress = Callable[[int, int], None]
 
@@ -100,25 +102,35 @@ def check(
 ) -> RecordingsCheck:
     """Decode, measure and judge every labelled recording. Raises only what ``read_labels`` raises.
 
-    ``window_s`` is the longest clip in seconds that the model to be trained can hear at once.
+    ``window_s`` is the longest clip in seconds that the model to be trained can hear at once. A folder with neither
+    labels.json nor a recording is where everybody begins: no rows, and a notice that says how to go on.
     """
-    labels = read_labels(workspace.labels)
     recordings = Recordings(workspace)
+    if not workspace.labels.exists() and not recordings.files:
+        return RecordingsCheck((), (), (), (_notice("RZ-0466", needed=MIN_RECORDINGS),), _totals([]))
+    labels = read_labels(workspace.labels)
     matches = recordings.match(labels)
-    rows = []
+    seen = []
     with ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1)) as pool:
         for done, row in enumerate(pool.map(partial(_look, workspace.data_dir, window_s), matches), start=1):
-            rows.append(row)
+            seen.append(row)
             if on_progress:
                 on_progress(done, len(matches))
+    rows = _compared(*zip(*seen, strict=True)) if seen else []
     missing = tuple(match.label.audio for match in matches if match.problem == "RZ-0420")
     unlabelled = _unlabelled(workspace, recordings.files, matches)
     totals = _totals([row for row in rows if row.level != "unusable"])
-    notices = (*_few(totals, len(labels)), *_same_stem(matches), *_without_label(unlabelled))
+    notices = (
+        *_few(totals, len(labels)),
+        *_same_stem(matches),
+        *_without_label(unlabelled),
+        *(_notice("RZ-0463", texts=" / ".join(texts)) for texts in written_differently([row.text for row in rows])),
+    )
     return RecordingsCheck(tuple(rows), missing, unlabelled, notices, totals)
 
 
-def _look(data_dir: Path, window_s: float, match: Match) -> Row:
+def _look(data_dir: Path, window_s: float, match: Match) -> tuple[Row, Fingerprint | None]:
+    """The row of one label, and what its sound is compared with the others by, where it can be used."""
     label = match.label
     row = partial(Row, label.audio, label.text, label.take, label.split, match.source)
     try:
@@ -126,17 +138,44 @@ def _look(data_dir: Path, window_s: float, match: Match) -> Row:
             raise ResonanceError(match.problem or "RZ-0420", **match.facts)
         clip = audio.decode(data_dir / match.source, max_seconds=_LONGEST_S)
     except ResonanceError as error:
-        return row(0.0, np.zeros(0, np.float32), None, "unusable", (error.code,), (str(error),))
+        return row(0.0, np.zeros(0, np.float32), None, "unusable", (error.code,), (str(error),)), None
     quality = audio.measure(clip.samples, clip.rate)
     level, codes = audio.judge(quality, window_s)
     name = PurePosixPath(match.source).name
     reasons = tuple(audio.explain(code, quality, window_s, name) for code in codes)
-    return row(clip.seconds, _envelope(clip.samples), quality, level, codes, reasons)
+    compared_by = None if level == "unusable" else fingerprint(clip.samples, clip.rate)
+    return row(clip.seconds, _envelope(clip.samples), quality, level, codes, reasons), compared_by
 
 
 def _envelope(samples: np.ndarray) -> np.ndarray:
     parts = np.array_split(np.abs(samples), min(_ENVELOPE_POINTS, len(samples)))
     return np.array([part.max() for part in parts], np.float32)
+
+
+def _compared(rows: Sequence[Row], prints: Sequence[Fingerprint | None]) -> list[Row]:
+    """The rows with what shows only beside the others: the same sound again, and a text too long or short for it."""
+    rows = list(rows)
+    usable = [number for number, each in enumerate(prints) if each is not None]
+    for first, second in same_sound([each for each in prints if each is not None]):
+        one, other = rows[usable[first]], rows[usable[second]]
+        if normalise(one.text) == normalise(other.text):
+            rows[usable[second]] = _also(other, "RZ-0460", other=one.audio)
+        else:
+            rows[usable[first]] = _also(one, "RZ-0461", other=other.audio, text=other.text, own=one.text)
+            rows[usable[second]] = _also(other, "RZ-0461", other=one.audio, text=one.text, own=other.text)
+    paces = odd_paces([(rows[number].text, rows[number].quality) for number in usable])
+    for number, pace, usual in ((usable[index], pace, usual) for index, pace, usual in paces):
+        rows[number] = _also(rows[number], "RZ-0462", text=rows[number].text, pace=pace, usual=usual)
+    return rows
+
+
+def _also(row: Row, code: str, **facts: Any) -> Row:
+    """``row`` with one more thing that a person should listen for; said once."""
+    if code in row.codes:
+        return row
+    sentence = message(code, name=PurePosixPath(row.audio).name, **facts)
+    level: Level = "listen" if row.level == "ok" else row.level
+    return replace(row, level=level, codes=(*row.codes, code), reasons=(*row.reasons, sentence))
 
 
 def _totals(usable: Sequence[Row]) -> Totals:
