@@ -1,11 +1,12 @@
-"""The command line: ``resonance run``, ``learning-curve``, ``cross-validate``, ``serve``, ``keys``, ``import`` and
-``version``.
+"""The command line: ``resonance run``, ``learning-curve``, ``cross-validate``, ``serve``, ``keys``, ``import``,
+``forget`` and ``version``.
 
 Nothing heavy is imported before a command needs it, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -19,7 +20,7 @@ import typer
 from . import __version__
 from .messages import ResonanceError, message
 from .settings import SAMPLE_PATIENT, ServiceSettings, TrainingSettings
-from .workspace import open_workspace
+from .workspace import REPOSITORY, open_workspace
 
 if TYPE_CHECKING:
     from .service.keys import StoredKey
@@ -191,6 +192,58 @@ def _keys_file(adapters: Path) -> Path:
 def _whom(key: StoredKey) -> str:
     whom = message("cli.keys.whom.everybody") if key.patients is None else ", ".join(key.patients)
     return message("cli.keys.whom.admin", whom=whom) if key.admin else whom
+
+
+@app.command(help=message("cli.forget.help"))
+def forget(
+    patient: Annotated[str, typer.Argument(help=message("cli.forget.patient"))],
+    data: Annotated[Path | None, typer.Option(help=message("cli.forget.data"))] = None,
+    output: Annotated[Path | None, typer.Option(help=message("cli.run.output"))] = None,
+    adapters: Annotated[list[Path] | None, typer.Option(help=message("cli.forget.adapters"))] = None,
+    service: Annotated[str, typer.Option(help=message("cli.forget.service"))] = "",
+    ca_file: Annotated[Path | None, typer.Option(help=message("cli.forget.ca_file"))] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=message("cli.forget.dry_run"))] = False,
+    yes: Annotated[bool, typer.Option("--yes", help=message("cli.forget.yes"))] = False,
+) -> None:
+    with _said_plainly():
+        from .client import ResonanceClient
+        from .workflows.forgetting import ADMIN_KEY_VARIABLE, Forgetting
+
+        forgetting = Forgetting(patient, data, output or REPOSITORY / "workspaces" / patient, tuple(adapters or ()))
+        if dry_run or not yes:
+            typer.echo("\n".join(forgetting.look().lines))
+            if dry_run:
+                return
+            raise ResonanceError("RZ-1805")
+        key = os.environ.get(ADMIN_KEY_VARIABLE, "")
+        if service and not key:
+            raise ResonanceError("RZ-1807", variable=ADMIN_KEY_VARIABLE)
+        client = ResonanceClient(service, key, ca_file=ca_file) if service else None
+        removed = forgetting.remove(client)
+        typer.echo("\n".join(removed.lines))
+        if not removed.is_complete:
+            raise ResonanceError("RZ-1808")
+
+
+@app.command(name="check-service", help=message("cli.check.help"))
+def check_service(
+    url: Annotated[str, typer.Argument(help=message("cli.check.url"))],
+    key_file: Annotated[Path | None, typer.Option(help=message("cli.check.key_file"))] = None,
+    patient: Annotated[str | None, typer.Option(help=message("cli.check.patient"))] = None,
+    recording: Annotated[Path | None, typer.Option(help=message("cli.check.recording"))] = None,
+    ca_file: Annotated[Path | None, typer.Option(help=message("cli.check.ca_file"))] = None,
+) -> None:
+    with _said_plainly():
+        from . import client
+
+        steps = client.check_service(url, client.read_key(key_file), patient, recording, ca_file)
+        for step in steps:
+            question = message(f"check.step.{step.name}")
+            typer.echo(message("cli.check.step", mark="✅" if step.ok else "❌", question=question, words=step.words))
+        good = all(step.ok for step in steps)
+        typer.echo(message("cli.check.good" if good else "cli.check.bad"))
+        if not good:
+            raise typer.Exit(1)
 
 
 @app.command(name="import", help=message("cli.import.help"))

@@ -16,7 +16,7 @@ import logging
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -146,6 +146,17 @@ def revoke_key(file: Path, key_id: str) -> StoredKey:
         raise ResonanceError("RZ-0930", id=key_id, known=", ".join(key.id for key in keys) or "–")
     _write(file, tuple(key for key in keys if key.id != key_id))
     return found[0]
+
+
+def withdraw(file: Path, patient_id: str) -> None:
+    """Let no key of ``file`` name the patient any more: theirs alone are revoked, others lose them, and a file without
+    a key goes. Raises RZ-0928."""
+    keys = [key for key in read_keys(file) if key.patients != (patient_id,)]
+    others = [key.patients and tuple(each for each in key.patients if each != patient_id) for key in keys]
+    if keys:
+        _write(file, [replace(key, patients=patients) for key, patients in zip(keys, others, strict=True)])
+    else:
+        file.unlink(missing_ok=True)
 
 
 def read_keys(file: Path) -> tuple[StoredKey, ...]:
