@@ -6,6 +6,7 @@ import csv
 import io
 import unicodedata
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from resonance_helpers.labels import Label, write_labels
 from resonance_helpers.phrases import Phrase
 from resonance_helpers.phrases.lists import LONGEST_PHRASE, MOST_BYTES, MOST_PHRASES
 from resonance_helpers.text import normalise, toneless
+from resonance_helpers.widgets import PhraseList, show_phrases
 
 EVERYDAY = phrases.everyday()
 GUIDE = ("我想喝水", "我想吃饭", "帮我开灯")
@@ -290,3 +292,132 @@ def test_any_bytes_give_phrases_or_an_error_of_ours(content: bytes) -> None:
             assert error.code.startswith("RZ-044")
         else:
             assert all(normalise(phrase.text) for phrase in parsed.phrases)
+
+
+# ── The editor ───────────────────────────────────────────────────────────────
+@pytest.fixture
+def editor(workspace: Workspace) -> PhraseList:
+    return PhraseList(workspace)
+
+
+def texts(editor: PhraseList, n: int = 5) -> list[str]:
+    return [phrase.text for phrase in editor.phrases[:n]]
+
+
+def put_in(editor: PhraseList, name: str, content: bytes) -> None:
+    """What the browser sends for a file that was chosen."""
+    fields = {"name": name, "type": "", "size": len(content), "last_modified": datetime.now(UTC)}
+    editor.file.value = ({**fields, "content": memoryview(content)},)
+
+
+def test_phrases_are_edited_moved_added_and_removed(editor: PhraseList) -> None:
+    assert texts(editor) == ["我很疼", "不要", "我想喝水", "停", "我要上厕所"]
+    assert (editor.text.value, editor.topic.value, editor.picture.value) == ("我很疼", "疼痛与不适", "😣")
+    editor.text.value = " 我疼 "
+    editor.topic.value = "家人与朋友"
+    assert editor.phrases[0] == Phrase("我疼", "family", "😣")
+    editor.up.click()  # the first one stays
+    editor.down.click()
+    editor.down.click()
+    assert texts(editor) == ["不要", "我想喝水", "我疼", "停", "我要上厕所"]
+    assert (editor.list.value, editor.text.value) == (2, "我疼"), "the phrase that was moved stays chosen"
+    editor.add.click()
+    assert (editor.list.value, editor.text.value) == (3, "")
+    editor.text.value = "抱我"
+    editor.picture.value = "🤗"
+    editor.list.value = 0
+    assert (editor.text.value, editor.phrases[3]) == ("不要", Phrase("抱我", "", "🤗"))
+    editor.remove.click()
+    assert texts(editor, 4) == ["我想喝水", "我疼", "抱我", "停"]
+    assert "「不要」" in editor.answer.value
+    assert [label for label, _ in editor.list.options[:3]] == [
+        "1. 💧 我想喝水 · 基本需要",
+        "2. 😣 我疼 · 家人与朋友",
+        "3. 🤗 抱我",
+    ]
+    editor.list.value = 119
+    editor.down.click()
+    editor.remove.click()
+    assert (editor.list.value, len(editor.phrases)) == (118, 119)
+
+
+def test_everything_can_be_removed_and_begun_again(editor: PhraseList) -> None:
+    for _ in range(121):
+        editor.remove.click()
+    assert (editor.phrases, editor.list.value, editor.text.value) == ([], None, "")
+    editor.up.click()
+    editor.text.value = "没有选中"
+    assert editor.phrases == []
+    editor.save.click()
+    assert "RZ-0444" in editor.answer.value
+    editor.add.click()
+    editor.text.value = "停"
+    assert editor.phrases == [Phrase("停")]
+
+
+def test_a_file_is_written_only_when_the_button_is_pressed(editor: PhraseList, workspace: Workspace) -> None:
+    editor.text.value = "我疼"
+    editor.remove.click()
+    put_in(editor, "a.txt", "我要回家\n".encode())
+    assert not list(workspace.data_dir.iterdir())
+    editor.save.click()
+    assert "✅" in editor.answer.value and "数据文件夹里的 phrases.csv" in editor.title.value
+    assert phrases.read(workspace) == tuple(editor.phrases)
+    editor.remove.click()
+    editor.save.click()  # what this editor itself wrote is its own to replace
+    assert phrases.read(workspace) == tuple(editor.phrases)
+    assert PhraseList(workspace).phrases == editor.phrases
+
+
+def test_what_changed_on_the_disk_is_not_replaced_unasked(editor: PhraseList, workspace: Workspace) -> None:
+    theirs = phrases.write(workspace, [Phrase("奶奶写的")]).read_bytes()
+    editor.save.click()
+    assert phrases.own_list(workspace).read_bytes() == theirs
+    assert "❌" in editor.answer.value and editor.replace.layout.display != "none"
+    editor.replace.value = True
+    editor.save.click()
+    assert phrases.read(workspace) == EVERYDAY
+    assert (editor.replace.value, editor.replace.layout.display) == (False, "none")
+
+
+def test_what_cannot_be_read_again_is_not_saved(editor: PhraseList, workspace: Workspace) -> None:
+    editor.add.click()
+    editor.save.click()
+    assert "RZ-0445" in editor.answer.value and "第 2 行是空的" in editor.answer.value
+    editor.text.value = "不要！"
+    editor.save.click()
+    assert "第 3 行「不要」和第 2 行是同一句话" in editor.answer.value
+    assert not phrases.own_list(workspace).exists()
+
+
+def test_imported_phrases_follow_and_known_ones_are_counted(editor: PhraseList) -> None:
+    put_in(editor, "我的 <表>.csv", "句子,主题\n我想喝水。,\n我要回家,去处\n\n我要回家,\n".encode("gbk"))
+    assert editor.phrases[120:] == [Phrase("我要回家", "去处")]
+    assert (editor.list.value, editor.text.value) == (120, "我要回家")
+    assert "我的 &lt;表&gt;.csv：加了 1 句" in editor.answer.value and "另有 1 句" in editor.answer.value
+    assert "第 4 行是空的" in editor.answer.value and "第 5 行「我要回家」" in editor.answer.value
+    assert editor.file.value == ()
+    put_in(editor, "a.xlsx", b"PK\x03\x04")
+    assert "RZ-0441" in editor.answer.value and len(editor.phrases) == 121
+
+
+def test_lines_of_the_own_list_that_are_no_phrase_are_named(workspace: Workspace) -> None:
+    phrases.own_list(workspace).write_text("text\n停\n停。\n", encoding="utf-8")
+    assert "第 3 行「停。」" in PhraseList(workspace).answer.value
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_the_lists_have_a_plain_form(
+    workspace: Workspace, lang: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RESONANCE_LANG", lang)
+    plain = PhraseList(workspace).plain().splitlines()
+    assert plain[1].startswith("1. 😣 我很疼 · ") and "100" in plain[-1] and len(plain) == 22
+    show_phrases(workspace)
+    table = capsys.readouterr().out
+    assert table.count("<tr>") == 1 + len(phrases.TOPICS)
+    assert all(f"{phrase.picture} {phrase.text}" in table for phrase in EVERYDAY)
+    phrases.write(workspace, [Phrase("抱我"), Phrase("回家", "去处"), Phrase("喝水", "needs")])
+    show_phrases(workspace)
+    shown = capsys.readouterr().out
+    assert shown.index("喝水") < shown.index("去处") < shown.index("抱我") and "phrases.csv" in shown

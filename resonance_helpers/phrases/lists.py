@@ -113,6 +113,18 @@ def write(workspace: Workspace, phrases: Iterable[Phrase]) -> Path:
     return path
 
 
+def new_to(mine: Iterable[Phrase], others: Iterable[Phrase]) -> tuple[Phrase, ...]:
+    """Those of ``others`` that say something else than every one of ``mine``."""
+    said = {normalise(each.text) for each in mine}
+    return tuple(each for each in others if normalise(each.text) not in said)
+
+
+def topic_key(name: str) -> str:
+    """A topic of ours for its name in either language, else ``name``."""
+    ours = {message(f"phrases.topic.{topic}", lang): topic for topic in TOPICS for lang in LANGUAGES}
+    return ours.get(name, name)
+
+
 def topic_name(topic: str) -> str:
     """A topic as people read it; one of the patient's own is its own name."""
     return message(f"phrases.topic.{topic}") if topic in TOPICS else topic
@@ -146,7 +158,7 @@ def _phrases(rows: Iterable[tuple[int, Mapping[str, str]]], name: str) -> Parsed
             left_out.append(LeftOut(reason, line, text, first.get(words, 0)))
         else:
             first[words] = line
-            phrases.append(_completed(Phrase(text, _topic(_clean(row["topic"])), _picture(row["picture"]))))
+            phrases.append(_completed(Phrase(text, topic_key(_clean(row["topic"])), _picture(row["picture"]))))
     if not phrases:
         raise ResonanceError("RZ-0444", name=name)
     if len(phrases) > MOST_PHRASES:
@@ -184,12 +196,6 @@ def _completed(phrase: Phrase) -> Phrase:
 @cache
 def _everyday_by_words() -> dict[str, Phrase]:
     return {normalise(each.text): each for each in everyday()}
-
-
-def _topic(name: str) -> str:
-    """A topic of ours for its name in either language."""
-    ours = {message(f"phrases.topic.{topic}", lang): topic for topic in TOPICS for lang in LANGUAGES}
-    return ours.get(name, name)
 
 
 # ── From bytes to rows ───────────────────────────────────────────────────────

@@ -60,6 +60,7 @@ _HOMES = {
     "live_training": ("LiveTraining",),
     "recordings": ("show_recordings",),
     "phone": ("LongRecording", "TakeIn"),
+    "phrase_list": ("PhraseList", "show_phrases"),
     "consent_form": ("ConsentForm",),
     "try_it": ("TryIt",),
     "service_panel": ("ServicePanel",),
