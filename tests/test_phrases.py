@@ -312,6 +312,7 @@ def put_in(editor: PhraseList, name: str, content: bytes) -> None:
 
 def test_phrases_are_edited_moved_added_and_removed(editor: PhraseList) -> None:
     assert texts(editor) == ["我很疼", "不要", "我想喝水", "停", "我要上厕所"]
+    assert [child for child in editor.box.children if child.layout.display == "none"] == [editor.replace]
     assert (editor.text.value, editor.topic.value, editor.picture.value) == ("我很疼", "疼痛与不适", "😣")
     editor.text.value = " 我疼 "
     editor.topic.value = "家人与朋友"

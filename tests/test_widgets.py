@@ -273,6 +273,11 @@ def fill(form: Any) -> None:
     form.assent.value = form.purposes["training"].value = True
 
 
+def test_only_the_tick_for_replacing_is_hidden(form: tuple[Workspace, Any]) -> None:
+    _, fields = form
+    assert [child for child in fields.box.children if child.layout.display == "none"] == [fields.replace]
+
+
 def test_nothing_is_written_or_granted_before_the_button_is_pressed(form: tuple[Workspace, Any]) -> None:
     workspace, fields = form
     assert not fields.assent.value and not any(tick.value for tick in fields.purposes.values())

@@ -12,7 +12,7 @@ from ..consent import PURPOSES, VERSION, Consent, write_consent
 from ..messages import ResonanceError, message
 from ..workspace import Workspace
 
-WIDE = widgets.Layout(width="560px")
+WIDE = {"width": "560px"}  # each widget makes a layout of its own from it, which can be hidden alone
 STYLE = {"description_width": "180px"}
 
 
