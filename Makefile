@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 export VENV PYTHON TORCH
 
-.PHONY: help setup rehearsal lab test test-quick bench-training bench-service soak lint format clean
+.PHONY: help setup rehearsal lab test test-quick bench-training bench-service bench-conversion soak fuzz lint format clean
 
 help:
 	@echo "make setup       the environment in $(VENV), from pyproject.toml and constraints.txt"
@@ -15,7 +15,9 @@ help:
 	@echo "make test-quick  the tests that take seconds"
 	@echo "make bench-training  training beside the guide's, by the step and by the clock, on DATA and BASE_MODEL"
 	@echo "make bench-service   serving beside the guide's: speed and memory, with ADAPTER (an OUTPUT_DIR) and GUIDE_ADAPTER"
+	@echo "make bench-conversion  converting 100 mixed files beside the guide's loop"
 	@echo "make soak        never the wrong patient: the service under load and failures, for SECONDS (600)"
+	@echo "make fuzz        broken and forged files of every format against the decoder, for SECONDS (600)"
 	@echo "make lint        style, types, import contracts, spelling, clean notebooks"
 	@echo "make format      put the style right"
 
@@ -44,9 +46,15 @@ bench-service: setup
 	$(BIN)/python benchmarks/bench_service.py --data $(DATA) --base-model $(BASE_MODEL) \
 		--adapter $(ADAPTER) --guide-adapter $(GUIDE_ADAPTER)
 
+bench-conversion: setup
+	$(BIN)/python benchmarks/bench_conversion.py
+
 SECONDS ?= 600
 soak: setup
 	$(BIN)/python benchmarks/soak.py --seconds $(SECONDS)
+
+fuzz: setup
+	$(BIN)/python benchmarks/fuzz_decoder.py --seconds $(SECONDS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -23,6 +23,7 @@ import numpy as np
 import soundfile
 import soxr
 from av.audio.fifo import AudioFifo
+from av.audio.plane import AudioPlane
 from av.error import FFmpegError
 from av.stream import Discard
 
@@ -52,6 +53,7 @@ _FULL_SCALE = 32767 / 32768
 _FLAT_TOP_S = 0.00019  # three samples at 16 kHz; the round top of a voice's own wave is left sooner
 # A cut shorter than this is not told apart from encoder padding and rounded durations; it is about one syllable.
 _CUT_TOLERANCE_S = 0.2
+_SAMPLES = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
 _BLOCK = 1 << 20  # values, 4 MB as float32
 _ALAC_FRAME = 1 << 16  # samples in a packet; Apple writes 4096, FFmpeg would make room for 16 million
 # The mean of 8 channels that have nothing in common keeps an eighth of the energy of each; less is a loss.
@@ -346,10 +348,8 @@ def _as_float(waiting: AudioFifo) -> Iterator[np.ndarray]:
     frame = waiting.read()
     if frame is None:
         return
-    array = frame.to_ndarray()
-    channels = frame.layout.nb_channels
-    if frame.format.is_packed:
-        array = array.reshape(-1, channels).T
+    array = _array(frame)
+    channels = len(array)
     step = max(1, _BLOCK // channels)
     for start in range(0, array.shape[1], step):
         block = array[:, start : start + step].astype(np.float32, order="C")
@@ -358,6 +358,21 @@ def _as_float(waiting: AudioFifo) -> Iterator[np.ndarray]:
             block -= half if array.dtype.kind == "u" else 0
             block /= half
         yield block
+
+
+def _array(frame: Any) -> np.ndarray:
+    """The samples of a frame, (channels, n).
+
+    ``frame.to_ndarray`` (PyAV 18) looks for the end of a list of channels that has none from eight channels on, and
+    reads memory that belongs to others: the sound of a 7.1 video was a crash.
+    """
+    name, channels = frame.format.name, frame.layout.nb_channels
+    dtype = _SAMPLES.get(name.removesuffix("p"))
+    if dtype is None:
+        raise ValueError(f"samples of the kind {name}")
+    if frame.format.is_packed:
+        return np.frombuffer(AudioPlane(frame, 0), dtype, frame.samples * channels).reshape(-1, channels).T
+    return np.stack([np.frombuffer(AudioPlane(frame, index), dtype, frame.samples) for index in range(channels)])
 
 
 def _bits(context: Any) -> int | None:

@@ -24,6 +24,8 @@ FORMATS = {
     "amr": ("amr", "libopencore_amrnb", 8_000, 1),
 }
 
+_SAME = {"fflags": "+bitexact"}  # the same sound is the same file: no random numbers in its header
+
 
 def voice(seconds: float = 2.0, rate: int = 48_000, pitch: float = 180.0, level: float = 0.4) -> np.ndarray:
     """float32 (n,): syllables of 0.3 s with short pauses, a tenth of a second of near-silence at both ends."""
@@ -47,7 +49,7 @@ def encoded(suffix: str, samples: np.ndarray | None = None, rate: int = 48_000, 
     layout = "stereo" if channels == 2 else "mono"
     file = io.BytesIO()
     vbr = suffix == "mp3" and without_length
-    with av.open(file, "w", format=container, options={"write_xing": "0"} if vbr else {}) as output:
+    with av.open(file, "w", format=container, options=_SAME | ({"write_xing": "0"} if vbr else {})) as output:
         stream = output.add_stream(codec, rate=to, layout=layout, options={"q": "9", "flags": "+qscale"} if vbr else {})
         planes = np.tile(soxr.resample(samples, rate, to), (channels, 1)).astype(np.float32)
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(planes), format="fltp", layout=layout)
@@ -61,7 +63,7 @@ def encoded(suffix: str, samples: np.ndarray | None = None, rate: int = 48_000, 
 def filmed(container: str = "mp4", size: tuple[int, int] = (64, 48), video: str = "mpeg4", sound: str = "aac") -> bytes:
     """``voice`` of a second as the sound of a black video of one frame, ``size`` in pixels, as a phone makes it."""
     file = io.BytesIO()
-    with av.open(file, "w", format=container) as output:
+    with av.open(file, "w", format=container, options=_SAME) as output:
         picture = output.add_stream(video, rate=5, width=size[0], height=size[1])
         stream = output.add_stream(sound, rate=44_100, layout="mono")
         output.mux(

@@ -70,6 +70,27 @@ def test_wav_of_any_rate_and_width(rate: int, subtype: str) -> None:
     np.testing.assert_allclose(clip.samples, sound, atol=1 / 127 if subtype == "PCM_U8" else 1e-4)
 
 
+@pytest.mark.parametrize("layout", ["mono", "stereo", "5.1", "6.1", "7.1"])
+def test_every_channel_of_a_lossy_format_is_read(layout: str) -> None:
+    """PyAV's own way to numpy crashes at eight channels, so this may end the test run."""
+    channels, file = av.AudioLayout(layout).nb_channels, io.BytesIO()
+    time = np.arange(48_000) / 48_000
+    tones = [np.sin(2 * np.pi * (300 + 100 * c) * time).astype(np.float32) / 4 for c in range(channels)]
+    with av.open(file, "w", format="ipod") as output:
+        stream = output.add_stream("aac", rate=48_000, layout=layout, bit_rate=64_000 * channels)
+        packed = av.AudioFrame.from_ndarray(np.stack(tones, axis=1).reshape(1, -1), format="flt", layout=layout)
+        packed.sample_rate, packed.pts = 48_000, 0
+        for frame in av.AudioResampler(stream.format.name, layout, 48_000).resample(packed):
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    samples = audio.decode_channels(file.getvalue(), max_seconds=2).samples
+    assert len(samples) == channels and samples.shape[1] == pytest.approx(48_000, abs=2_048)
+    spectra = np.abs(np.fft.rfft(samples[:, 1_024:], 48_000))  # a bin for each Hz
+    heard = {round(int(pitch), -1) for pitch in np.argmax(spectra, axis=1)}
+    assert heard >= {300 + 100 * c for c in range(channels) if c != 3}  # the fourth is for what is felt, not heard
+    assert len(audio.load(file.getvalue(), 2)) == pytest.approx(SAMPLE_RATE, abs=700)
+
+
 @pytest.mark.parametrize("sound", ["aac", "alac", "ac3"])
 @pytest.mark.parametrize("container", ["mp4", "mov", "matroska"])
 def test_a_video_is_its_sound(container: str, sound: str) -> None:
