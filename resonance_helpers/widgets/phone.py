@@ -8,25 +8,24 @@ with a player each would keep a browser busy.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
-from urllib.parse import quote
 
 import ipywidgets as widgets
 from IPython.display import display
 
 from .. import phrases
-from ..charts.markup import escape
+from ..charts.markup import Markup, escape, stack
 from ..messages import ResonanceError, message
 from ..recordings import intake, long_recording
 from ..recordings.intake import Item, Plan
 from ..recordings.long_recording import CutOptions, Pairing, State
 from ..recordings.long_recording import LongRecording as Recording
 from ..settings import AUDIO_SUFFIXES, SAMPLE_RATE
-from ..workspace import Workspace, megabytes
+from ..workspace import Workspace
+from .lines import player
 from .progress_bar import duration
 
 ROWS = 10  # on a page
@@ -36,30 +35,42 @@ NARROW = {"description_width": "70px"}
 
 
 class _Panel:
-    """What both widgets are: a box with a title, an answer that a screen reader speaks, and a plain form."""
+    """What both widgets are: a box with a title, a plain form, and two places for an answer that a screen reader
+    speaks: ``news`` above the rows and ``answer`` below them, each beside the buttons that it answers."""
 
     def __init__(self, title: str) -> None:
         self.title = message(title)
-        self.answer = widgets.HTML()
+        self.news, self.answer = widgets.HTML(), widgets.HTML()
         self.box = widgets.VBox()
 
     def _ipython_display_(self) -> None:
         plain = message("phone.plain", title=self.title)
         display({**self.box._repr_mimebundle_(), "text/plain": plain}, raw=True)
 
-    def _say(self, mark: str, *lines: str) -> None:
+    def _say(self, place: widgets.HTML, mark: str, *lines: str) -> None:
         words = "".join(f"<p>{escape(line)}</p>" for line in (f"{mark} {lines[0]}".strip(), *lines[1:]) if line)
-        self.answer.value = f'<div role="status" aria-live="polite">{words}</div>'
+        place.value = f'<div role="status" aria-live="polite">{words}</div>'
 
-    def _on_click(self, button: widgets.Button, act: Callable[[], None]) -> None:
-        button.on_click(lambda _: self._try(act))
+    def _on_click(self, button: widgets.Button, act: Callable[[], None], place: widgets.HTML) -> None:
+        button.on_click(lambda _: self._try(act, place))
 
-    def _try(self, act: Callable[[], None]) -> None:
-        """An error of ours is a sentence below the buttons; nobody looks for a traceback there."""
+    def _on_upload(self, button: widgets.FileUpload, act: Callable[[Sequence[intake.Upload]], None]) -> None:
+        """``act`` gets the files that were chosen; then the button is empty again, so that the same can be chosen."""
+
+        def chosen(_: Any) -> None:
+            if files := [(each["name"], bytes(each["content"])) for each in button.value]:
+                button.value = ()
+                self._try(lambda: act(files), self.news)
+
+        button.observe(chosen, names="value")
+
+    def _try(self, act: Callable[[], None], place: widgets.HTML) -> None:
+        """An error of ours is a sentence in ``place``; nobody looks for a traceback there."""
         try:
+            place.value = ""
             act()
         except ResonanceError as error:
-            self._say("❌", str(error))
+            self._say(place, "❌", str(error))
 
 
 Row = TypeVar("Row", bound="_Row")
@@ -70,7 +81,7 @@ class _Row:
 
     def __init__(self) -> None:
         self.index = 0
-        self.head = widgets.HTML()
+        self.head, self.note = widgets.Output(), widgets.HTML()
         self.box = widgets.VBox(layout=widgets.Layout(border="1px solid #8888", padding="6px", margin="4px 0"))
 
 
@@ -115,7 +126,7 @@ class _PieceRow(_Row):
         self.buttons = {name: widgets.Button(description=message(f"phone.long.{name}")) for name in self.NAMES}
         for name, button in self.buttons.items():
             button.on_click(lambda _, name=name: act(name, self))
-        self.box.children = (self.head, self.text, widgets.HBox(tuple(self.buttons.values())))
+        self.box.children = (self.head, self.text, widgets.HBox(tuple(self.buttons.values())), self.note)
 
 
 class LongRecording(_Panel):
@@ -131,7 +142,7 @@ class LongRecording(_Panel):
         self.upload = widgets.FileUpload(
             accept=",".join(AUDIO_SUFFIXES),
             description=message("phone.long.upload"),
-            layout=widgets.Layout(width="auto"),
+            layout=widgets.Layout(width="300px"),
         )
         self.chosen = widgets.Dropdown(description=message("phone.long.chosen"), layout=WIDE, style=STYLE)
         self.refresh = widgets.Button(description=message("phone.long.refresh"))
@@ -144,11 +155,11 @@ class LongRecording(_Panel):
         self.counted = widgets.HTML()
         self.again = widgets.Checkbox(description=message("phone.long.again"), indent=False)
         self.save = widgets.Button(description=message("phone.long.save"), button_style="primary")
-        self.upload.observe(lambda _: self._try(self._uploaded), names="value")
-        self._on_click(self.refresh, self._list)
-        self._on_click(self.cut, self._cut)
-        self._on_click(self.suggested, self._cut_as_suggested)
-        self._on_click(self.save, self._save)
+        self._on_upload(self.upload, self._uploaded)
+        self._on_click(self.refresh, self._list, self.news)
+        self._on_click(self.cut, self._cut, self.news)
+        self._on_click(self.suggested, self._cut_as_suggested, self.news)
+        self._on_click(self.save, self._save, self.answer)
         place = long_recording.folder(workspace)
         place.mkdir(parents=True, exist_ok=True)  # somebody wants to drag a recording into it
         hint = intake.upload_hint(place)
@@ -157,6 +168,7 @@ class LongRecording(_Panel):
             self.upload,
             widgets.HBox([self.chosen, self.refresh]),
             widgets.HBox([self.pause, self.cut, self.suggested]),
+            self.news,
             self.pages.box,
             self.counted,
             self.again,
@@ -173,19 +185,18 @@ class LongRecording(_Panel):
         self.chosen.options = options or [(message("phone.long.none", folder=place), None)]
         self.cut.disabled = not options
 
-    def _uploaded(self) -> None:
-        files, self.upload.value = _uploads(self.upload), ()
+    def _uploaded(self, files: Sequence[intake.Upload]) -> None:
         place = long_recording.folder(self.workspace)
         intake.check_uploads(files, place)
         for name, content in files:
             path = long_recording.keep(self.workspace, name, content)
             self._list()
             self.chosen.value = path
-            self._say("✅", message("phone.long.kept", name=path.name, folder=place))
+            self._say(self.news, "✅", message("phone.long.kept", name=path.name, folder=place))
 
     # Its pieces
     def _cut(self) -> None:
-        self._say("", message("phone.busy"))
+        self._say(self.news, "", message("phone.busy"))
         options = CutOptions(pause_s=self.pause.value)
         self.recording = recording = long_recording.read(self.chosen.value, options)
         stretches = long_recording.cut(recording.samples, options)
@@ -194,7 +205,8 @@ class LongRecording(_Panel):
         self.again.value = False
         self._show(first=0)
         clicks = [_clock(stretch.start) for stretch in stretches if stretch.kind == "click"]
-        self._say("", *self._found(recording), message("phone.long.clicks", times=", ".join(clicks)) if clicks else "")
+        too_short = message("phone.long.clicks", times=", ".join(clicks)) if clicks else ""
+        self._say(self.news, "", *self._found(recording), too_short)
 
     def _found(self, recording: Recording) -> list[str]:
         """What was found, and what may be wrong with it."""
@@ -234,7 +246,9 @@ class LongRecording(_Panel):
         number, line = row.index + 1, self.pairing.lines[row.index]
         facts: dict[str, Any] = {"number": number, "time": _clock(line.piece.start), "seconds": line.piece.seconds}
         path = long_recording.piece_file(self.workspace, self.recording, line.piece)
-        row.head.value = _heard(message("phone.long.piece", **facts), path)
+        title = message("phone.long.piece", **facts)
+        _show(row.head, player(path, title))
+        row.text.tooltip, row.note.value = title, ""
         row.text.value, row.text.disabled = self.pairing.text(row.index), line.state != "open"
         for name, button in row.buttons.items():
             button.tooltip = message(f"phone.long.{name}.tip", number=number)
@@ -250,7 +264,7 @@ class LongRecording(_Panel):
             row.buttons["earlier"].disabled = True
 
     def _act(self, name: str, row: _PieceRow) -> None:
-        self._try(partial(self._change, name, row))
+        self._try(partial(self._change, name, row), row.note)
 
     def _change(self, name: str, row: _PieceRow) -> None:
         index, state = row.index, self.pairing.lines[row.index].state
@@ -263,14 +277,14 @@ class LongRecording(_Panel):
 
     def _save(self) -> None:
         if self.recording is None or not self.pairing.count("confirmed"):
-            self._say("❌", message("phone.long.saved.nothing"))
+            self._say(self.answer, "❌", message("phone.long.saved.nothing"))
             return
         before = long_recording.taken_before(self.workspace, self.recording)
         if before and self.again.layout.display == "" and not self.again.value:
-            self._say("❌", message("RZ-0458", n=len(before), example=before[0].audio))
+            self._say(self.answer, "❌", message("RZ-0458", n=len(before), example=before[0].audio))
             return
         saved = long_recording.save(self.workspace, self.recording, self.pairing)
-        self._say("✅", message("phone.long.saved", added=len(saved.added), there=len(saved.there)))
+        self._say(self.answer, "✅", message("phone.long.saved", added=len(saved.added), there=len(saved.there)))
 
 
 # ── Files, folders, zips ─────────────────────────────────────────────────────
@@ -297,7 +311,7 @@ class TakeIn(_Panel):
             accept=",".join((*AUDIO_SUFFIXES, ".zip")),
             multiple=True,
             description=message("phone.take.upload"),
-            layout=widgets.Layout(width="auto"),
+            layout=widgets.Layout(width="300px"),
         )
         place = intake.folder(workspace)
         place.mkdir(parents=True, exist_ok=True)  # somebody wants to drag files into it
@@ -305,27 +319,29 @@ class TakeIn(_Panel):
         self.read = widgets.Button(description=message("phone.take.read"))
         self.pages = _Pages(self._make_row, self._fill)
         self.save = widgets.Button(description=message("phone.take.save"), button_style="primary")
-        self.upload.observe(lambda _: self._try(self._uploaded), names="value")
-        self._on_click(self.read, lambda: self._look([Path(self.source.value.strip()).expanduser()]))
-        self._on_click(self.save, self._save)
+        self._on_upload(self.upload, self._uploaded)
+        self._on_click(self.read, self._read, self.news)
+        self._on_click(self.save, self._save, self.answer)
         self.box.children = (
             widgets.HTML(f"<p>{escape(intake.upload_hint(place))}</p>"),
             self.upload,
             widgets.HBox([self.source, self.read]),
+            self.news,
             self.pages.box,
             self.save,
             self.answer,
         )
         self.save.layout.display = "none"
 
-    def _uploaded(self) -> None:
-        files, self.upload.value = _uploads(self.upload), ()
-        if files:
-            intake.check_uploads(files, intake.folder(self.workspace))
-            self._look(files)
+    def _uploaded(self, files: Sequence[intake.Upload]) -> None:
+        intake.check_uploads(files, intake.folder(self.workspace))
+        self._look(files)
+
+    def _read(self) -> None:
+        self._look([Path(self.source.value.strip()).expanduser()])
 
     def _look(self, sources: Sequence[Path | intake.Upload]) -> None:
-        self._say("", message("phone.busy"))
+        self._say(self.news, "", message("phone.busy"))
         self.plan = plan = intake.plan(sources, self.workspace)
         self.texts = {item.shown: item.text or "" for item in plan.items}
         self.used = {item.shown: item.can_go_in for item in plan.items}
@@ -339,9 +355,10 @@ class TakeIn(_Panel):
             "rest": len(plan.items) - ready,
         }
         if plan.items:
-            self._say("", message("phone.take.found", **facts), *plan.notes)
+            rest = message("phone.take.rest", **facts) if facts["rest"] else ""
+            self._say(self.news, "", message("phone.take.found", **facts), rest, *plan.notes)
         else:
-            self._say("❌", message("phone.take.empty", path=self.source.value), *plan.notes)
+            self._say(self.news, "❌", message("phone.take.empty", path=self.source.value))
 
     def _make_row(self) -> _FileRow:
         row = _FileRow()
@@ -354,8 +371,9 @@ class TakeIn(_Panel):
 
     def _fill(self, row: _FileRow) -> None:
         item = self.plan.items[row.index]
-        row.head.value = _file_head(item)
+        _show(row.head, *_pieces(item))
         row.text.value, row.use.value = self.texts[item.shown], self.used[item.shown]
+        row.text.tooltip = item.shown
         row.use.tooltip = message("phone.take.use.tip", name=item.shown)
         row.text.disabled = row.use.disabled = not item.can_go_in
 
@@ -364,34 +382,27 @@ class TakeIn(_Panel):
         result = intake.take_in(self.plan, texts)
         left = [f"{name}: {reason}" for name, reason in result.left_out]
         title = message("phone.take.left") if left else ""
-        self._say("✅", message("phone.take.saved", added=len(result.added), left=len(left)), title, *left)
+        self._say(self.answer, "✅", message("phone.take.saved", added=len(result.added), left=len(left)), title, *left)
         self.plan = Plan(self.workspace, ())
         self.pages.show(0)
         self.save.layout.display = "none"
 
 
 # ── What both show ───────────────────────────────────────────────────────────
-def _uploads(chosen: widgets.FileUpload) -> list[intake.Upload]:
-    return [(each["name"], bytes(each["content"])) for each in chosen.value]
-
-
 def _clock(sample: int) -> str:
     """Where a sample lies, as a player shows it."""
     minutes, seconds = divmod(sample // SAMPLE_RATE, 60)
     return f"{minutes}:{seconds:02d}"
 
 
-def _heard(title: str, path: Path) -> str:
-    """A title with a player that links to ``path``; JupyterLab resolves the link from the notebook's folder."""
-    link = quote(Path(os.path.relpath(path)).as_posix())
-    label = escape(message("phone.player", name=title))
-    return (
-        f'<b>{escape(title)}</b><br><audio controls preload="none" src="{escape(link)}" aria-label="{label}"></audio>'
-    )
+def _show(place: widgets.Output, *pieces: Markup) -> None:
+    """Show ``pieces`` in an output: only there JupyterLab finds the file that a player links to, not in an HTML widget,
+    whose links would lead to a page of JupyterLab's own."""
+    place.outputs = ({"output_type": "display_data", "data": stack(*pieces)._repr_mimebundle_(), "metadata": {}},)
 
 
-def _file_head(item: Item) -> str:
-    facts: dict[str, Any] = {"name": item.shown, "size": megabytes(item.size), "seconds": item.seconds}
+def _pieces(item: Item) -> list[Markup]:
+    facts: dict[str, Any] = {"name": item.shown, "size": f"{item.size / 1000:,.0f} KB", "seconds": item.seconds}
     title = message("phone.take.row" if item.seconds else "phone.take.row.bare", **facts)
-    head = _heard(title, item.source) if item.can_go_in else f"<b>{escape(title)}</b>"
-    return head + (f"<p>{escape(item.reason)}</p>" if item.reason else "")
+    head = player(item.source, title) if item.can_go_in else Markup(f"<b>{escape(title)}</b>", title)
+    return [head, Markup(f"<p>{escape(item.reason)}</p>", item.reason)] if item.reason else [head]
