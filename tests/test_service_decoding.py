@@ -125,7 +125,8 @@ def test_no_worker_outlives_a_killed_service(tmp_path: Path) -> None:
         "    print(*(w.process.pid for w in workers), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    # its output ends when the last of them does
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=40)
     assert done.returncode == -signal.SIGKILL, done.stderr
     pids = [int(pid) for pid in done.stdout.split()]
     assert len(pids) == 2
