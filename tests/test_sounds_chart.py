@@ -86,4 +86,4 @@ def test_no_empty_boxes_and_no_words_outside(recorded: phrases.Coverage, wanted:
                 assert box.x0 <= inside.x0 and inside.x1 <= box.x1, text.get_text()
         title = axes.title.get_window_extent()
         assert title.x0 >= 0 and title.x1 <= figure.bbox.width
-    assert figure.alt.count("\n") >= 3
+    assert all(figure.alt.split("\n")) and figure.alt.count("\n") >= 3

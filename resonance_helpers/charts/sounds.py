@@ -49,7 +49,7 @@ def sounds_covered(recorded: Coverage, wanted: Coverage) -> Picture:
     ``wanted`` and was not recorded yet is marked, and named in the alt text."""
     panels = {part: _tiles(part, getattr(recorded, part), getattr(wanted, part)) for part in _ROWS}
     words = [line for part, tiles in panels.items() for line in (_summary(part, tiles, len(tiles)), _counts(tiles))]
-    figure = picture(11, 7.2, message("chart.sounds.title"), "\n".join(words))
+    figure = picture(11, 7.2, message("chart.sounds.title"), "\n".join(filter(None, words)))
     grid = figure.subplots(len(_ROWS), 1, height_ratios=[len(rows) for rows in _ROWS.values()])
     for axes, (part, tiles) in zip(grid, panels.items(), strict=True):
         _panel(axes, tiles, _ROWS[part])
