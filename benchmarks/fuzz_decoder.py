@@ -165,6 +165,7 @@ class Report:
     findings: list[dict[str, Any]] = field(default_factory=list)
     slowest_s: float = 0.0
     peak_mb: float = 0.0
+    peak_case: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """For people and scripts; every format's share of the cases is the same."""
@@ -206,8 +207,8 @@ def run(seconds: float, seed: int, keep: Path, decoders: Decoders) -> Report:
         problem = wrong(outcome, process)
         report.cases += 1
         report.outcomes[outcome] += 1
-        if process.is_alive():
-            report.peak_mb = max(report.peak_mb, peak_mb(process))
+        if process.is_alive() and (peak := peak_mb(process)) > report.peak_mb:
+            report.peak_mb, report.peak_case = peak, case.number
         if problem:
             keep.mkdir(parents=True, exist_ok=True)
             name = f"{case.kind.replace(' ', '_')}_{hashlib.sha256(case.content).hexdigest()[:12]}"
