@@ -11,7 +11,7 @@ _HOMES = {
     "svg": ("memory_bars_svg", "requirements_table_html", "tunnel_svg"),
     "guide": ("closing", "cost_table", "expected_effect_table", "faq", "success_mark", "timeline_table"),
     "style": ("Picture",),
-    "data": ("rates_and_spectra", "rates_table", "waveforms"),
+    "data": ("close_up", "rates_and_spectra", "rates_table", "waveforms"),
     "training": ("guesses_table", "presets_table", "training_curve"),
     "testing": (
         "another_ten",

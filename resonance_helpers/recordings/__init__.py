@@ -5,5 +5,19 @@
 
 from . import intake, long_recording
 from .check import Notice, RecordingsCheck, Row, Totals, check
+from .close_up import CloseUp, close_up
+from .texts import Hint, hear
 
-__all__ = ["Notice", "RecordingsCheck", "Row", "Totals", "check", "intake", "long_recording"]
+__all__ = [
+    "CloseUp",
+    "Hint",
+    "Notice",
+    "RecordingsCheck",
+    "Row",
+    "Totals",
+    "check",
+    "close_up",
+    "hear",
+    "intake",
+    "long_recording",
+]

@@ -58,10 +58,11 @@ _HOMES = {
     ),
     "progress_bar": ("progress",),  # not progress.py: once imported it would stand in front of the function
     "live_training": ("LiveTraining",),
-    "recordings": ("show_recordings",),
+    "recordings": ("show_hints", "show_recordings"),
     "phone": ("LongRecording", "TakeIn"),
     "phrase_list": ("PhraseList", "show_phrases"),
     "consent_form": ("ConsentForm",),
+    "forgetting": ("ForgetForm",),
     "try_it": ("TryIt",),
     "service_panel": ("ServicePanel",),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Sequence
@@ -14,12 +15,14 @@ import ipywidgets as widgets
 from IPython.display import display
 
 from ..charts.data import VERDICTS, verdict
+from ..charts.data import close_up as draw_close_up
 from ..charts.markup import Markup, badge, escape, stack, table_html
 from ..consent import require_consent
 from ..labels import changing, read_labels
 from ..messages import ResonanceError, message
+from ..recordings import close_up
 from ..workspace import Workspace
-from .lines import check, player
+from .lines import check, player, say
 
 if TYPE_CHECKING:
     from ..conversion import ConversionResult, ConvertedRow
@@ -31,7 +34,8 @@ WIDE = widgets.Layout(width="560px")
 # ── Lesson 04 ────────────────────────────────────────────────────────────────
 def show_folder(workspace: Workspace, limit: int = 4) -> None:
     """What lies in DATA_DIR, as a tree; of each folder at most ``limit`` files."""
-    lines = [f"{workspace.data_dir.name}/", *_tree(workspace.data_dir, "", limit)]
+    tree = _tree(workspace.data_dir, "", limit) if workspace.data_dir.is_dir() else []
+    lines = [f"{workspace.data_dir.name}/", *(tree or [message("widget.folder.empty")])]
     _preformatted("\n".join(lines))
 
 
@@ -51,7 +55,10 @@ def _tree(folder: Path, indent: str, limit: int) -> list[str]:
 
 
 def show_labels(workspace: Workspace, limit: int = 3) -> None:
-    """The first entries of the learner's own labels.json, as they may be written."""
+    """The first entries of the learner's own labels.json, as they may be written; or how one is made."""
+    if not workspace.labels.exists():
+        say(message("widget.labels.none"))
+        return
     labels = read_labels(workspace.labels)
     entries = [json.dumps({"audio": label.audio, "text": label.text}, ensure_ascii=False) for label in labels[:limit]]
     title = message("widget.labels.first", shown=len(entries), total=len(labels))
@@ -63,7 +70,7 @@ def _preformatted(text: str) -> None:
 
 
 class LabelEditor:
-    """``LabelEditor(workspace, checked)`` as the last line of a cell: hear a recording, correct its text, save.
+    """``LabelEditor(workspace, checked)`` as the last line of a cell: hear and see a recording, correct its text, save.
 
     Those that need a look come first. Only the text of the chosen entry is changed in labels.json, and only when the
     button is pressed.
@@ -75,21 +82,26 @@ class LabelEditor:
         options = [(f"{verdict(row.level)} · {row.text} · {row.audio}", row.audio) for row in self.rows.values()]
         self.chosen = widgets.Dropdown(options=options, description=message("widget.editor.chosen"), layout=WIDE)
         self.sound = widgets.HTML()
+        self.picture = widgets.HTML()
         self.text = widgets.Text(description=message("widget.editor.text"), layout=WIDE)
         self.button = widgets.Button(description=message("widget.editor.save"))
         self.answer = widgets.HTML()
         self.chosen.observe(lambda _: self._show(), names="value")
         self.button.on_click(self._save)
-        self.box = widgets.VBox([self.chosen, self.sound, self.text, self.button, self.answer])
+        self.box = widgets.VBox([self.chosen, self.sound, self.picture, self.text, self.button, self.answer])
         if self.rows:
             self._show()
 
     def _ipython_display_(self) -> None:
-        display(self.box)
+        if self.rows:
+            display(self.box)
+        else:
+            say(message("widget.editor.nothing"))
 
     def _show(self) -> None:
         row = self.rows[self.chosen.value]
         self.sound.value = _sound(self.workspace, row)
+        self.picture.value = _picture(self.workspace, row)
         labels = read_labels(self.workspace.labels)
         self.text.value = next((label.text for label in labels if label.audio == row.audio), row.text)
         self.answer.value = ""
@@ -119,6 +131,19 @@ def _sound(workspace: Workspace, row: Row) -> str:
     return f'<audio controls preload="none" src="{escape(link)}"></audio>{reasons}'
 
 
+def _picture(workspace: Workspace, row: Row) -> str:
+    """The wave and the mel picture of a recording; nothing where it can't be read, which the reasons say."""
+    try:
+        clip = close_up(workspace, row)
+    except ResonanceError as error:  # the file changed since the check
+        return f"<p>{escape(str(error))}</p>"
+    if clip is None:
+        return ""
+    drawn = draw_close_up(row, clip)
+    png = base64.b64encode(drawn.png()).decode()
+    return f'<img alt="{escape(drawn.alt)}" style="max-width:100%" src="data:image/png;base64,{png}">'
+
+
 def check_recordings(workspace: Workspace, checked: RecordingsCheck) -> None:
     """Lesson 04's check: enough recordings that belong together, and the consent."""
     totals = checked.totals
@@ -129,7 +154,7 @@ def check_recordings(workspace: Workspace, checked: RecordingsCheck) -> None:
         )
         check(True, ready)
     for notice in checked.notices:
-        if notice.code == "RZ-0406":
+        if notice.code in ("RZ-0406", "RZ-0466"):
             check(False, notice.sentence)
     missing, unlabelled = len(checked.missing), len(checked.unlabelled)
     if missing or unlabelled:
