@@ -370,9 +370,11 @@ def _array(frame: Any) -> np.ndarray:
     dtype = _SAMPLES.get(name.removesuffix("p"))
     if dtype is None:
         raise ValueError(f"samples of the kind {name}")
-    if frame.format.is_packed:
-        return np.frombuffer(AudioPlane(frame, 0), dtype, frame.samples * channels).reshape(-1, channels).T
-    return np.stack([np.frombuffer(AudioPlane(frame, index), dtype, frame.samples) for index in range(channels)])
+    packed = frame.format.is_packed
+    planes: list[Any] = [AudioPlane(frame, index) for index in range(1 if packed else channels)]
+    if packed:
+        return np.frombuffer(planes[0], dtype, frame.samples * channels).reshape(-1, channels).T
+    return np.stack([np.frombuffer(plane, dtype, frame.samples) for plane in planes])
 
 
 def _bits(context: Any) -> int | None:

@@ -267,7 +267,9 @@ class _Shelf:
         if not path.exists() or (before and before.wav == name and self._holds_ours(before)):
             return True
         # The very samples that we would write: ours, from a run that was killed before it wrote the index.
-        return audio.is_our_format(path) and np.array_equal(*map(audio.to_pcm16, (audio.read_wav(path), samples)))
+        if not audio.is_our_format(path):
+            return False
+        return np.array_equal(audio.to_pcm16(audio.read_wav(path)), audio.to_pcm16(samples))
 
 
 def _names(folder: str, source: str) -> Iterator[str]:
