@@ -1,4 +1,5 @@
-"""The HTTP routes: the guide's ``/health`` and ``/transcribe``, ``/livez`` and ``/readyz``, OpenAI's under ``/v1``.
+"""The HTTP routes: the guide's ``/health`` and ``/transcribe``, ``/livez`` and ``/readyz``, OpenAI's under ``/v1``, the
+phone page at ``/``.
 
 A recording is medical data: it stays in memory, its answer is in no log, and nothing of either is on disk.
 """
@@ -29,7 +30,7 @@ from ..messages import ResonanceError
 from ..settings import ServiceSettings
 from ..text import Script, normalise, show
 from ..workspace import megabytes
-from . import adapter_routes, openai_routes
+from . import adapter_routes, openai_routes, page_routes
 from .corrections import LONGEST, Corrections
 from .engine import LOADING_S, Answer, Engine, Speaks
 from .guard import Guard, max_body_bytes
@@ -123,6 +124,7 @@ def create_app(
     _transcribe(app, registry, recognise)
     _correct(app, recent)
     app.include_router(openai_routes.routes(registry, recognise, PROBLEMS, dependencies=NEEDS_KEY))
+    app.include_router(page_routes.routes(registry, recent.phrases, settings, PROBLEMS, NEEDS_KEY))
     for_admins = PROBLEMS | {status: {"model": Problem} for status in (403, 409, 507)}
     app.include_router(adapter_routes.routes(registry, drop, responses=for_admins, dependencies=NEEDS_KEY))
     return app

@@ -16,6 +16,7 @@ from secrets import token_urlsafe
 import numpy as np
 
 from ..consent import require_consent
+from ..labels import read_labels
 from ..messages import ResonanceError
 from ..takes import add_take
 from ..workspace import Workspace
@@ -66,6 +67,12 @@ class Corrections:
             raise ResonanceError("RZ-0916", minutes=KEPT_S // 60)
         del self._kept[answer]
         return kept.patient_id, kept.samples
+
+    def phrases(self, patient_id: str) -> list[str]:
+        """What the patient has recorded, each phrase once. Raises RZ-0917 without their consent to corrections."""
+        if not self._allowed(patient_id):
+            raise ResonanceError("RZ-0917")
+        return list(dict.fromkeys(label.text for label in read_labels(self._workspace(patient_id).labels)))
 
     def drop(self, patient_id: str) -> None:
         """Forget the patient's recordings."""

@@ -20,11 +20,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..messages import ResonanceError
 from ..settings import ServiceSettings
+from . import page_routes
 from .keys import NOBODY, Access, Keyring
 from .metrics import Metrics
 from .problems import log_failure, problem
 
-OPEN_PATHS = frozenset({"/health", "/livez"})
+OPEN_PATHS = page_routes.PATHS | {"/health", "/livez"}
 ADDRESS_PATHS = frozenset({"/health", "/transcribe"})  # what an app with one address field asks for
 BUNDLES_PATH = "/adapters"
 CLIENT_GONE = 499  # what servers write into their logs where nobody is left to answer
