@@ -342,6 +342,19 @@ def test_phrases_are_edited_moved_added_and_removed(editor: PhraseList) -> None:
     assert (editor.list.value, len(editor.phrases)) == (118, 119)
 
 
+def test_the_number_of_a_phrase_chooses_it_as_arrow_keys_would(editor: PhraseList) -> None:
+    assert (editor.number.value, editor.number.max) == (1, 120)
+    editor.number.value = 4
+    assert (editor.list.value, editor.text.value) == (3, "停")
+    editor.list.value = 2
+    assert editor.number.value == 3
+    editor.up.click()
+    assert (editor.number.value, editor.text.value) == (2, "我想喝水")
+    editor.number.value = 120
+    editor.remove.click()
+    assert (editor.number.value, editor.number.max, editor.list.value) == (119, 119, 118)
+
+
 def test_everything_can_be_removed_and_begun_again(editor: PhraseList) -> None:
     for _ in range(121):
         editor.remove.click()

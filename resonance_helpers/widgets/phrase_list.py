@@ -1,6 +1,7 @@
 """Lesson 04: what is going to be recorded, and an editor for it.
 
-The editor is a list box with fields below it, all of the browser's own, so that it works with the keyboard alone.
+The editor is a list box with fields below it, all of the browser's own, so that it works with the keyboard alone. In
+JupyterLab the arrow keys leave a list box for the next cell, so a field with the number of the phrase moves in it too.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class PhraseList:
         self._seen = self._on_disk()
         self.title = widgets.HTML()
         self.list = widgets.Select(rows=SHOWN, layout=WIDE)
+        self.number = widgets.BoundedIntText(min=1, description=message("widget.phrases.number"), layout=WIDE)
         self.text = _field("text")
         self.topic = _field("topic", widgets.Combobox, options=[phrases.topic_name(each) for each in phrases.TOPICS])
         self.picture = _field("picture")
@@ -72,6 +74,7 @@ class PhraseList:
         self.save.button_style = "primary"
         self.answer = widgets.HTML()
         self.list.observe(lambda _: self._fill(), names="value")
+        self.number.observe(lambda _: self._go(), names="value")
         for field in (self.text, self.topic, self.picture):
             field.observe(lambda _: self._edit(), names="value")
         self.file.observe(self._import, names="value")
@@ -79,6 +82,7 @@ class PhraseList:
             [
                 self.title,
                 self.list,
+                self.number,
                 widgets.HBox([self.up, self.down, self.add, self.remove]),
                 self.text,
                 self.topic,
@@ -117,9 +121,15 @@ class PhraseList:
         phrase = Phrase("") if self.list.value is None else self.phrases[self.list.value]
         shown = (phrase.text, phrases.topic_name(phrase.topic), phrase.picture)
         self._fills = True  # a field that is filled is not edited
+        self.number.max = max(1, len(self.phrases))
+        self.number.value = (self.list.value or 0) + 1
         for field, value in zip((self.text, self.topic, self.picture), shown, strict=True):
             field.value = value
         self._fills = False
+
+    def _go(self) -> None:
+        if not self._fills and self.phrases:
+            self.list.value = self.number.value - 1
 
     def _edit(self) -> None:
         if self._fills or self.list.value is None:
