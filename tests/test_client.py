@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import json
+import shutil
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 from test_service import SHORT, SHOWN, TOKEN, Voices, make_adapter, running
 
-from resonance_helpers import ResonanceError
-from resonance_helpers.client import ResonanceClient, Transcript, app_address, qr_svg
+from resonance_helpers import ResonanceError, Workspace
+from resonance_helpers.client import (
+    AsyncResonanceClient,
+    ResonanceClient,
+    Retries,
+    Transcript,
+    app_address,
+    calls,
+    qr_svg,
+)
+from resonance_helpers.client.address import KEY_VARIABLE
+from resonance_helpers.consent import Consent, write_consent
+from resonance_helpers.labels import read_labels
 from resonance_helpers.messages import LANGUAGES, message
+from resonance_helpers.service import app as service_app
+from resonance_helpers.service import server
 from resonance_helpers.service.app import create_app
-from resonance_helpers.service.keys import Keyring
+from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key
+from resonance_helpers.service.problems import STATUS
 from resonance_helpers.service.registry import AdapterRegistry
 from resonance_helpers.settings import PRACTICE_MODEL, ServiceSettings
+
+NEVER = Retries(times=0)
+
+
+GOOD = {"text": "好", "uncertain": None, "duration": 1.0, "seconds": 0.1, "model": "m"}
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +96,26 @@ def http(status: str, body: str = "", *headers: str) -> bytes:
     return ("\r\n".join(lines) + f"\r\n\r\n{body}").encode()
 
 
-def failure(url: str, key: str = TOKEN, recording: Path | bytes = SHORT, timeout_s: float = 5.0) -> ResonanceError:
-    """The error of a call, whose sentence holds in both languages."""
-    with pytest.raises(ResonanceError) as caught, ResonanceClient(url, key, timeout_s) as client:
-        client.transcribe(recording, "alice")
+def failure(
+    url: str,
+    key: str = TOKEN,
+    recording: Path | bytes = SHORT,
+    timeout_s: float = 5.0,
+    patient: str | None = "alice",
+    ca_file: Path | None = None,
+) -> ResonanceError:
+    """The error of a call, which both clients raise alike and whose sentence holds in both languages."""
+    options = {"timeout_s": timeout_s, "ca_file": ca_file, "retries": NEVER}
+
+    async def ask() -> None:
+        async with AsyncResonanceClient(url, key, **options) as client:
+            await client.transcribe(recording, patient)
+
+    with pytest.raises(ResonanceError) as caught, ResonanceClient(url, key, **options) as client:
+        client.transcribe(recording, patient)
+    with pytest.raises(ResonanceError) as meanwhile:
+        asyncio.run(ask())
+    assert (meanwhile.value.code, meanwhile.value.facts) == (caught.value.code, caught.value.facts)
     for lang in LANGUAGES:
         assert "{" not in message(caught.value.code, lang=lang, **caught.value.facts)
     return caught.value
@@ -95,6 +137,190 @@ def test_a_file_and_its_bytes_are_answered_alike(url: str, tmp_path: Path) -> No
         assert client.transcribe(str(path), patient_id="bob").text == SHOWN["bob"]
     assert by_path.text == by_bytes.text == SHOWN["alice"]
     assert by_path == Transcript(SHOWN["alice"], False, 0.3, by_path.seconds, PRACTICE_MODEL)
+
+
+def test_both_clients_have_the_same_calls_and_answers(url: str, tmp_path: Path) -> None:
+    path = tmp_path / "clip.wav"
+    path.write_bytes(SHORT)
+
+    async def ask() -> list[Transcript]:
+        async with AsyncResonanceClient(url, TOKEN) as client:
+            assert await client.health() == {"status": "ok"}
+            return [await client.transcribe(each, "alice") for each in (path, str(path), SHORT)]
+
+    answers = asyncio.run(ask())
+    with ResonanceClient(url, TOKEN) as client:
+        answers.append(client.transcribe(path, "alice"))
+    assert {(each.text, each.uncertain, each.duration, each.model, each.answer) for each in answers} == {
+        (SHOWN["alice"], False, 0.3, PRACTICE_MODEL, None)
+    }
+    for name in ("__init__", "health", "transcribe", "correct", "close"):
+        given = [inspect.signature(getattr(kind, name)) for kind in (ResonanceClient, AsyncResonanceClient)]
+        assert given[0] == given[1], name
+
+
+def test_a_key_in_the_address_needs_no_other_and_is_shown_nowhere(tmp_path: Path, folder_of_two: Path) -> None:
+    file = tmp_path / KEYS_FILE
+    _, key = make_key(file, ["bob"], "address")
+    with running(create_app(Voices, AdapterRegistry(folder_of_two), Keyring(TOKEN, file))) as address:
+        with ResonanceClient(f"{address}/k/{key}/transcribe") as client:
+            assert client.health() == {"status": "ok"}
+            assert client.transcribe(SHORT).text == SHOWN["bob"]
+        for error in (
+            failure(f"{address}/k/{key}", "", recording=b"no audio" * 20, patient=None),
+            failure(f"{address}/k/{key}x", "", patient=None),
+            failure(f"{address}/k/{key}/elsewhere", "", patient=None),
+        ):
+            assert key not in str(error)
+    gone = failure(f"{address}/k/{key}", "", patient=None)
+    assert gone.code == "RZ-1002" and key not in str(gone) and "/k/…/transcribe" in str(gone)
+
+
+# ── Later ────────────────────────────────────────────────────────────────────
+@contextmanager
+def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """What both clients would have waited; nobody does."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(calls.time, "sleep", slept.append)
+        patch.setattr(calls.anyio, "sleep", sleep)
+        yield slept
+
+
+def both(address: str, retries: Retries) -> list[Transcript | str]:
+    """Answer or code of each client."""
+
+    async def ask() -> Transcript:
+        async with AsyncResonanceClient(address, TOKEN, retries=retries) as client:
+            return await client.transcribe(SHORT, "alice")
+
+    def ask_and_wait() -> Transcript:
+        with ResonanceClient(address, TOKEN, retries=retries) as client:
+            return client.transcribe(SHORT, "alice")
+
+    outcomes: list[Transcript | str] = []
+    for call in (ask_and_wait, lambda: asyncio.run(ask())):
+        try:
+            outcomes.append(call())
+        except ResonanceError as error:
+            outcomes.append(error.code)
+    return outcomes
+
+
+@contextmanager
+def service_that_says(*statuses: int, **headers: str) -> Iterator[tuple[str, list[bytes]]]:
+    """A real server that answers with ``statuses`` in turn, then with 200; gives its address and what was uploaded."""
+    app, got = FastAPI(), list[bytes]()
+
+    @app.post("/transcribe")
+    async def transcribe(request: Request) -> JSONResponse:
+        form = await request.form()
+        got.append(await form["file"].read())  # type: ignore[union-attr]
+        left = statuses[(len(got) - 1) % (len(statuses) + 1) :]
+        return JSONResponse({"code": "x"}, left[0], headers) if left else JSONResponse(GOOD)
+
+    with running(app, until_ready=False) as address:
+        yield address, got
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_service_that_says_later_is_asked_again_with_growing_waits(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with service_that_says(status, status, status) as (address, got), waits(monkeypatch) as slept:
+        assert [each.text for each in both(address, Retries())] == ["好", "好"]
+    assert len(got) == 8 and set(got) == {SHORT}, "the whole recording each time"
+    for first in (0, 3):
+        for wait, least in zip(slept[first : first + 3], (0.5, 1, 2), strict=True):
+            assert least <= wait <= 1.5 * least
+    assert len(set(slept)) == 6, "no two alike: that is the jitter"
+
+
+def test_what_the_service_asks_for_is_waited_for_and_no_longer_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with service_that_says(429, **{"Retry-After": "7"}) as (address, _), waits(monkeypatch) as slept:
+        both(address, Retries(jitter=0))
+        assert slept == [7, 7]
+    with service_that_says(429, 429, **{"Retry-After": "7"}) as (address, _), waits(monkeypatch) as slept:
+        assert both(address, Retries(total_s=6)) == ["RZ-1011", "RZ-1011"] and slept == []
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    with service_that_says(503, **{"Retry-After": soon}) as (address, _), waits(monkeypatch) as slept:
+        both(address, Retries(jitter=0))
+        assert len(slept) == 2 and all(25 < wait <= 30 for wait in slept)
+    for nonsense in ("soon", "-3", "9" * 400):
+        with service_that_says(503, **{"Retry-After": nonsense}) as (address, _), waits(monkeypatch) as slept:
+            both(address, Retries(jitter=0))
+            assert slept in ([0.5, 0.5], [])
+
+
+def test_in_the_end_it_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    with service_that_says(*[503] * 99) as (address, got), waits(monkeypatch) as slept:
+        assert both(address, Retries(times=5, longest_s=2, jitter=0)) == ["RZ-1010", "RZ-1010"]
+    assert len(got) == 12 and slept == [0.5, 1, 2, 2, 2] * 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 408, 409, 413, 422, 425, 500, 502, 504, 507])
+def test_nothing_else_is_ever_sent_twice(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with service_that_says(status, status, **{"Retry-After": "1"}) as (address, got), waits(monkeypatch) as slept:
+        assert all(isinstance(each, str) for each in both(address, Retries()))
+    assert slept == [] and len(got) == 2
+
+
+def test_a_recording_whose_answer_was_lost_is_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with canned(b"") as (place, received), waits(monkeypatch) as slept:
+        assert both(f"http://{place}", Retries()) == ["RZ-1002", "RZ-1002"]
+    assert received.count(b"POST /transcribe") == 2 and slept == []
+
+
+@pytest.mark.parametrize("name", ["times", "total_s", "first_s", "longest_s", "jitter"])
+def test_retries_check_themselves(name: str) -> None:
+    with pytest.raises(ResonanceError, match=f"RZ-0001.*retries.{name}"):
+        Retries(**{name: -1})
+
+
+# ── Corrections ──────────────────────────────────────────────────────────────
+@pytest.fixture
+def correcting(folder_of_two: Path, converted_sample: Workspace, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A service that keeps alice's corrections, and her folder."""
+    data = tmp_path / "data"
+    shutil.copytree(converted_sample.data_dir, data / "alice")
+    write_consent(
+        data / "alice" / "consent.json", Consent("1", "x", "x", "x", True, ("corrections",), "x", "2026-11-23")
+    )
+    app = create_app(Voices, AdapterRegistry(folder_of_two), Keyring(TOKEN), corrections=data)
+    with running(app) as address:
+        yield address, data / "alice"
+
+
+def test_an_answer_is_put_right_by_its_id(correcting: tuple[str, Path]) -> None:
+    address, folder = correcting
+    before = len(read_labels(folder / "labels.json"))
+
+    async def put_right() -> None:
+        async with AsyncResonanceClient(address, TOKEN) as client:
+            answer = await client.transcribe(SHORT, "alice")
+            assert answer.answer
+            await client.correct(answer.answer, "我要喝水")
+
+    with ResonanceClient(address, TOKEN) as client:
+        answer = client.transcribe(SHORT, "alice")
+        assert answer.answer and client.transcribe(SHORT, "bob").answer is None
+        client.correct(answer.answer, "我想喝水")
+        with pytest.raises(ResonanceError) as caught:
+            client.correct(answer.answer, "我想喝水")
+    assert caught.value.code == "RZ-1012" and says(caught.value, "404", "RZ-0916")
+    asyncio.run(put_right())
+    added = read_labels(folder / "labels.json")[before:]
+    assert [label.text for label in added] == ["我想喝水", "我要喝水"]
+
+
+def test_the_names_are_the_services(correcting: tuple[str, Path]) -> None:
+    assert calls.ANSWER_HEADER == service_app.ANSWER_HEADER
+    assert KEY_VARIABLE == server.TOKEN_VARIABLE
+    assert set(calls.LATER) == {STATUS[code] for code in ("RZ-0906", "RZ-0911", "RZ-0914")}
 
 
 def test_the_name_of_a_recording_stays_here(tmp_path: Path) -> None:
@@ -230,9 +456,8 @@ def test_too_large(url: str) -> None:
 def test_an_unknown_patient_and_no_sound_come_in_the_services_words(url: str) -> None:
     error = failure(url, recording=b"no audio" * 20)
     assert error.code == "RZ-1012" and says(error, "422", "RZ-0502")
-    with pytest.raises(ResonanceError) as caught, ResonanceClient(url, TOKEN) as client:
-        client.transcribe(SHORT, "carol")
-    assert caught.value.code == "RZ-1012" and says(caught.value, "404", "RZ-0904", "carol")
+    error = failure(url, patient="carol")
+    assert error.code == "RZ-1012" and says(error, "404", "RZ-0904", "carol")
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
@@ -251,7 +476,6 @@ def test_a_path_that_the_service_does_not_have(url: str) -> None:
 
 
 # ── Answers of other servers ─────────────────────────────────────────────────
-GOOD = {"text": "好", "uncertain": None, "duration": 1.0, "seconds": 0.1, "model": "m"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,17 @@
+"""Lesson 10: an app is a POST with a file. This is that app, with an error for each way in which it can fail."""
+
+from .address import app_address, qr_svg, read_key
+from .calls import AsyncResonanceClient, ResonanceClient, Retries, Transcript
+from .diagnosis import Step, check_service
+
+__all__ = [
+    "AsyncResonanceClient",
+    "ResonanceClient",
+    "Retries",
+    "Step",
+    "Transcript",
+    "app_address",
+    "check_service",
+    "qr_svg",
+    "read_key",
+]
