@@ -123,6 +123,9 @@ def test_the_pause_for_as_many_pieces_as_there_are_phrases() -> None:
     pause = pause_for(samples, 4)
     assert pause is not None and len(spoken(samples, CutOptions(pause_s=pause))) == 4
     assert pause_for(samples, 7) is None and pause_for(samples, 1) is None
+    nearly, _ = read_aloud([said(0.8)] * 3, [1.0, 1.5, 1.525, 1.0])
+    close = pause_for(nearly, 2)
+    assert close is not None and len(spoken(nearly, CutOptions(pause_s=close))) == 2
 
 
 @pytest.mark.parametrize("options", [{"pause_s": 0.0}, {"pause_s": float("nan")}, {"margin_s": 9.0}])
