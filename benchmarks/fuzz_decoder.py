@@ -236,6 +236,8 @@ def wrong(outcome: str, process: BaseProcess) -> str:
         return f"crash, exit {process.exitcode}" if process.exitcode != -9 else f"no answer for {LIMIT_S:g} s"
     if outcome.startswith("sound "):
         return outcome
+    if not process.is_alive():
+        return f"gone after its answer, exit {process.exitcode}"
     peak = peak_mb(process)
     return f"{peak:.0f} MB of memory" if peak > MAX_MB else ""
 
