@@ -26,8 +26,9 @@ from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key, read_ke
 from resonance_helpers.service.registry import AdapterRegistry
 from resonance_helpers.settings import PRACTICE_MODEL, TrainingSettings
 from resonance_helpers.takes import add_take
+from resonance_helpers.widgets import ForgetForm
 from resonance_helpers.workflows import Forgetting, Removed
-from resonance_helpers.workflows.forgetting import ADMIN_KEY_VARIABLE, forget
+from resonance_helpers.workflows.forgetting import ADMIN_KEY_VARIABLE, forget, lessons
 from resonance_helpers.workspace import NOTEBOOKS_DIR, REPOSITORY, Workspace, replacing, write_json
 
 WORDS = "请把窗户关上"  # what only alice says
@@ -92,6 +93,18 @@ def saved_notebook(patient: str, data: Path) -> str:
     parameters |= {"source": source.splitlines(keepends=True), "outputs": [said], "execution_count": 3}
     notebook["metadata"]["widgets"] = {"state": {"text": WORDS}}
     return json.dumps(notebook, ensure_ascii=False)
+
+
+@pytest.fixture(autouse=True)
+def the_course_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test may clear a notebook of the repository."""
+    clear = lessons.clear
+
+    def guarded(path: Path, mentioned: lessons.Mentioned) -> None:
+        assert not path.is_relative_to(REPOSITORY), path
+        clear(path, mentioned)
+
+    monkeypatch.setattr(lessons, "clear", guarded)
 
 
 @pytest.fixture
@@ -160,15 +173,15 @@ def house(converted_sample: Workspace, tmp_path: Path) -> House:
     make_adapter(served / ".staging-a1" / "unpacked" / "alice-adapter", "alice")  # of a service that was killed
     touch(served / ".staging-a1" / "unpacked" / "alice-adapter" / "adapter_model.safetensors", needles["weights"])
     make_adapter(served / ".import-b2" / "unpacked" / "alice-adapter", "alice")
-    lessons = root / "course"
+    course = root / "course"
     for patient in ("alice", "bob"):
         number = {"alice": "04", "bob": "05"}[patient]
         text = saved_notebook(patient, root / "people" / patient)
         text = text if patient == "alice" else text.replace(WORDS, "")
-        touch(lessons / f"{number}_lesson.ipynb", text)
-        touch(lessons / ".ipynb_checkpoints" / f"{number}_lesson-checkpoint.ipynb", text)
-    touch(lessons / "06_train_model.ipynb", (NOTEBOOKS_DIR / "06_train_model.ipynb").read_bytes())
-    return House(root, alice, served, lessons, needles)
+        touch(course / f"{number}_lesson.ipynb", text)
+        touch(course / ".ipynb_checkpoints" / f"{number}_lesson-checkpoint.ipynb", text)
+    touch(course / "06_train_model.ipynb", (NOTEBOOKS_DIR / "06_train_model.ipynb").read_bytes())
+    return House(root, alice, served, course, needles)
 
 
 # ── Nothing is left, nothing of others is gone ───────────────────────────────
@@ -493,6 +506,27 @@ def test_recordings_that_nobody_named_are_pointed_out(house: House) -> None:
     removed = asked.remove()
     assert not removed.is_complete and f"--data {house.alice.data_dir}" in "\n".join(removed.lines)
     assert house.alice.labels.exists()
+
+
+def test_the_form_lists_first_and_removes_when_the_pseudonym_is_typed(house: House) -> None:
+    form = ForgetForm(replace(house.forgetting, adapters=()))
+    form.remove.click()  # nobody has looked yet
+    assert house.alice.consent.exists() and form.confirm.layout.display == "none"
+    form.look.click()
+    assert str(house.alice.audio) in form.answer.value and form.confirm.layout.display == ""
+    form.typed.value = "alicia"
+    form.remove.click()
+    assert "alice" in form.answer.value and house.alice.consent.exists()
+    form.typed.value = " alice "
+    form.remove.click()
+    assert not house.alice.consent.exists() and "同意到此结束" in form.answer.value
+    assert form.confirm.layout.display == "none"
+
+
+def test_the_form_says_a_refusal_as_a_sentence(house: House) -> None:
+    form = ForgetForm(Forgetting("alice", data=house.root / "people" / "bob"))
+    form.look.click()
+    assert "[RZ-1802]" in form.answer.value and form.confirm.layout.display == "none"
 
 
 def test_a_name_is_no_pseudonym(tmp_path: Path) -> None:
