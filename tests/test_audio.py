@@ -404,10 +404,6 @@ def bombs() -> dict[str, bytes]:
     with soundfile.SoundFile(hour, "w", 16_000, 1, "PCM_16", format="FLAC") as flac:
         for _ in range(60):
             flac.write(np.zeros(960_000, np.int16))
-    alac = bytearray(filmed("mov", sound="alac"))
-    at = alac.rindex(b"alac") + 8
-    assert alac[at : at + 4] == struct.pack(">I", 4096)
-    alac[at : at + 4] = struct.pack(">I", 4096 * 4096)
     return {
         "rate_and_channels": bytes(eight),
         "channels": bytes(many),
@@ -415,8 +411,21 @@ def bombs() -> dict[str, bytes]:
         "hour": hour.getvalue(),
         "video": filmed("mp4", (7_680, 4_320)),
         "cover": with_cover(file_of("mp3"), black_png(14_000)),
-        "alac": bytes(alac),
+        "alac": forged_alac(),
     }
+
+
+def forged_alac() -> bytes:
+    """Its packets may hold 16 million samples, it says."""
+    file = bytearray(filmed("mov", sound="alac"))
+    at = file.rindex(b"alac") + 8
+    assert file[at : at + 4] == struct.pack(">I", 4096)
+    file[at : at + 4] = struct.pack(">I", 4096 * 4096)
+    return bytes(file)
+
+
+def test_a_forged_packet_length_is_refused_before_room_is_made_for_it() -> None:
+    assert "packet" in str(refused(forged_alac()).__cause__)
 
 
 def black_png(size: int) -> bytes:
