@@ -258,8 +258,8 @@ def import_bundle(
 
         taken = export.import_bundle(bundle, output, patient, replace)
         made, base = taken.manifest, taken.manifest.base_model
-        facts = {"patient": made.patient_id, "date": made.time[:10], "recordings": made.recordings}
-        typer.echo(message("cli.import.done", path=taken.folder, **facts))
+        patient, date, count = made.patient_id, made.time[:10], made.recordings
+        typer.echo(message("cli.import.done", path=taken.folder, patient=patient, date=date, recordings=count))
         revision = base.get("revision", "")
         typer.echo(message("cli.import.base", base_model=base["name"], revision=revision, output=output))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from resonance_helpers import ResonanceError, Workspace
-from resonance_helpers.client import Transcript
+from resonance_helpers.client import Step, Transcript
 from resonance_helpers.evaluation import BeforeAfter, Report, TestRow, judge
 from resonance_helpers.export import Export
 from resonance_helpers.scoring import score
@@ -223,6 +223,18 @@ def test_the_request_that_is_shown_holds_no_key_and_quotes_the_path(capsys: pyte
     serving.show_request("http://127.0.0.1:8000/transcribe", path, ANSWER, "p-01")
     shown = capsys.readouterr().out
     assert "Bearer $TOKEN" in shown and "'file=@/data/我的 录音.wav'" in shown and '"text": "我想喝水"' in shown
+
+
+def test_the_answers_id_is_no_part_of_what_comes_over_the_line(capsys: pytest.CaptureFixture[str]) -> None:
+    serving.show_request("http://127.0.0.1:8000/transcribe", Path("a.wav"), replace(ANSWER, answer="the-id"), "p-01")
+    shown = capsys.readouterr().out
+    assert "the-id" not in shown and '"answer"' not in shown
+
+
+def test_the_steps_to_a_service_are_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    serving.show_service_check([Step("address", True, "http://a"), Step("port", False, "[RZ-1002] closed")])
+    shown = capsys.readouterr().out
+    assert "✅ 地址写得对吗" in shown and "❌ 那个端口有人应答吗" in shown and "[RZ-1002] closed" in shown
 
 
 def test_an_answer_arrives_whether_right_or_not(capsys: pytest.CaptureFixture[str]) -> None:

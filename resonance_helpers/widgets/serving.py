@@ -24,7 +24,7 @@ from .learning import ADAPTER_FILES, show_link
 from .lines import check, html_table, say
 
 if TYPE_CHECKING:
-    from ..client import ResonanceClient, Transcript
+    from ..client import ResonanceClient, Step, Transcript
     from ..export import Export
     from ..service import ServiceProcess
 
@@ -192,6 +192,13 @@ def show_app_address(address: str, key: str) -> None:
     html_table([message("lesson10.field"), message("lesson10.value")], rows)
 
 
+def show_service_check(steps: Iterable[Step]) -> None:
+    """What ``client.check_service`` found, question by question: the same as ``resonance check-service`` prints."""
+    headers = [message("lesson10.step.question"), message("lesson10.step.found")]
+    questions = [(f"{'✅' if step.ok else '❌'} {message(f'check.step.{step.name}')}", step.words) for step in steps]
+    html_table(headers, questions)
+
+
 def show_answer(reference: str, answer: Transcript) -> None:
     """The answer as an app shows it, large, beside what was meant."""
     took = message("lesson10.seconds", work=f"{answer.seconds:.2f}", sound=f"{answer.duration:.1f}")
@@ -207,6 +214,7 @@ def show_answer(reference: str, answer: Transcript) -> None:
 
 def show_request(address: str, recording: Path, answer: Transcript, patient_id: str) -> None:
     """The same request as a ``curl`` command, and the service's answer as it comes over the line. Without the key."""
+    said = {name: value for name, value in asdict(answer).items() if name != "answer"}  # which comes as a header
     lines = [
         f"curl {address}",
         '     -H "Authorization: Bearer $TOKEN"',
@@ -215,7 +223,7 @@ def show_request(address: str, recording: Path, answer: Transcript, patient_id: 
     ]
     for title, text in (
         (message("lesson10.request"), " \\\n".join(lines)),
-        (message("lesson10.response"), json.dumps(asdict(answer), ensure_ascii=False, indent=2)),
+        (message("lesson10.response"), json.dumps(said, ensure_ascii=False, indent=2)),
     ):
         display(Markup(f"<p>{escape(title)}</p><pre><code>{escape(text)}</code></pre>", f"{title}\n{text}"))
 
