@@ -7,6 +7,7 @@ of a voice still mishears one phrase in its own way.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -28,6 +29,8 @@ _FACTOR = 2.5  # times quicker or slower than usual; of 400 recordings with the 
 _SPREADS = 5.0  # or so many of this person's own deviations, where they vary more
 # Of 240 recordings of an impaired voice with 10 texts swapped, whisper-base showed 9 of the 10, and 2.5 % of the rest.
 _NEARER = 0.3  # of the letters of the pinyin, by which another phrase of the list must fit better than the own
+_NEAR = 0.6  # of the letters may differ from it at most; what a model makes up is near to nothing
+_STOCK = 2  # phrases in which the same was heard; of more, it is what the model says when it understands nothing
 _AGAIN = re.compile(r"(.+?)\1+(.*)")
 
 
@@ -120,11 +123,14 @@ def hear(
     samples = [audio.load(workspace.data_dir / str(row.source), WINDOW_LADDER_S[-1]) for row in fitting]
     heard = speech.recognise(samples, window_s, on_progress=on_progress)
     phrases = {_letters(row.text): row.text for row in fitting}
+    said = Counter(words for words, _ in {(words, row.text) for row, words in zip(fitting, heard, strict=True)})
     hints = []
     for row, words in zip(fitting, heard, strict=True):
+        if said[words] > _STOCK:
+            continue
         fits = {letters: _distance(letters, _letters(_once(words))) for letters in phrases}
         nearest = min(fits, key=fits.__getitem__)
-        if fits[_letters(row.text)] - fits[nearest] >= _NEARER:
+        if fits[nearest] <= _NEAR and fits[_letters(row.text)] - fits[nearest] >= _NEARER:
             hints.append(Hint(row.audio, row.text, words, phrases[nearest]))
     return tuple(hints)
 
