@@ -24,7 +24,7 @@ let about; // what the service said of itself
 let recorder = null;
 let recording = null; // the last WAV, until it is answered
 let stop = new AbortController(); // of the question that is under way
-let lastTap = 0;
+let lastTap = -Infinity;
 
 function update(changes = {}) {
   Object.assign(state, changes);
@@ -54,7 +54,6 @@ async function listen() {
     update({ phase: "ready", shown: trouble(microphoneProblem(error)) });
     return;
   }
-  lastTap = 0; // what opened the microphone was long ago
   update({ phase: "listening", shown: hint(silence ? "talk.hint.silence" : "talk.hint", { seconds: pause }) });
 }
 
