@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -21,6 +22,9 @@ from resonance_helpers.text import toneless
 from resonance_helpers.widgets import collecting, lines
 from resonance_helpers.widgets import recordings as recordings_widget
 from resonance_helpers.workspace import REPOSITORY
+
+if TYPE_CHECKING:
+    from resonance_helpers.whisper import SpeechModel
 
 LABELS = json.loads((REPOSITORY / "data_sample" / "labels.json").read_text(encoding="utf-8"))
 SAMPLE = [REPOSITORY / "data_sample" / label["audio"] for label in LABELS]
@@ -404,7 +408,7 @@ def test_good_recordings_of_every_kind_are_left_alone(real_folder: Workspace) ->
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_ten_swapped_texts_are_mostly_hinted_at(real_model: object, shared_speech: Path, tmp_path: Path) -> None:
+def test_ten_swapped_texts_are_mostly_hinted_at(real_model: SpeechModel, shared_speech: Path, tmp_path: Path) -> None:
     """60 recordings of the impaired voice, ten with each other's texts, heard by whisper-base, untrained."""
     shutil.copytree(shared_speech / "impaired_speaker", tmp_path / "data")
     workspace = Workspace(tmp_path / "data", tmp_path / "out", "p1")
@@ -423,7 +427,7 @@ def test_ten_swapped_texts_are_mostly_hinted_at(real_model: object, shared_speec
 
 
 @pytest.fixture
-def real_model(whisper_base: Path, tmp_path: Path) -> object:
+def real_model(whisper_base: Path, tmp_path: Path) -> SpeechModel:
     from resonance_helpers import base_models
     from resonance_helpers.whisper import load_speech_model
 
