@@ -22,6 +22,7 @@ from fastapi import FastAPI
 from resonance_helpers import adapter
 from resonance_helpers.adapter import Manifest
 from resonance_helpers.service import server as server_module
+from resonance_helpers.service.certificates import Certificate, trusting
 from resonance_helpers.service.engine import Engine, Said
 from resonance_helpers.service.problems import STATUS
 from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE
@@ -117,27 +118,28 @@ SHORT = sound(0.3, SAMPLE_RATE, 1)
 
 
 @contextmanager
-def running(app: FastAPI, until_ready: bool = True) -> Iterator[str]:
-    """``app`` behind a real uvicorn on a free port; gives its URL."""
+def running(app: FastAPI, until_ready: bool = True, certificate: Certificate | None = None) -> Iterator[str]:
+    """``app`` behind a real uvicorn on a free port; gives its URL, https with a ``certificate``."""
     with server_module.listen("127.0.0.1", 0) as listening:
-        server = uvicorn.Server(server_module.uvicorn_config(app))
+        server = uvicorn.Server(server_module.uvicorn_config(app, certificate))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         while not server.started:
             time.sleep(0.01)
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        url = f"{'https' if certificate else 'http'}://127.0.0.1:{listening.getsockname()[1]}"
         try:
             if until_ready:
-                wait_until_ready(url)
+                wait_until_ready(url, certificate)
             yield url
         finally:
             server.should_exit = True
             thread.join()
 
 
-def wait_until_ready(url: str) -> None:
+def wait_until_ready(url: str, certificate: Certificate | None = None) -> None:
+    client = httpx.Client(trust_env=False, verify=trusting(certificate.file)) if certificate else HTTP
     for _ in range(1000):
-        if HTTP.get(f"{url}/health").status_code == 200:
+        if client.get(f"{url}/health").status_code == 200:
             return
         time.sleep(0.01)
     raise TimeoutError(url)

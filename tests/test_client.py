@@ -39,6 +39,7 @@ from resonance_helpers.messages import LANGUAGES, message
 from resonance_helpers.service import app as service_app
 from resonance_helpers.service import server
 from resonance_helpers.service.app import create_app
+from resonance_helpers.service.certificates import self_signed
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key
 from resonance_helpers.service.problems import STATUS
 from resonance_helpers.service.registry import AdapterRegistry
@@ -440,6 +441,40 @@ def test_a_connection_that_breaks_off() -> None:
     with canned(b"") as (place, _):
         error = failure(f"http://{place}")
     assert error.code == "RZ-1002" and says(error, place)
+
+
+def test_a_real_server_over_https_is_trusted_by_its_own_certificate_alone(folder_of_two: Path, tmp_path: Path) -> None:
+    made, other = (self_signed(tmp_path / name, "127.0.0.1") for name in ("made", "other"))
+    app = create_app(Voices, AdapterRegistry(folder_of_two), Keyring(TOKEN))
+    with running(app, certificate=made) as address:
+        assert address.startswith("https:")
+        with ResonanceClient(address, TOKEN, ca_file=made.file) as client:
+            assert client.transcribe(SHORT, "bob").text == SHOWN["bob"]
+
+        async def ask() -> str:
+            async with AsyncResonanceClient(address, TOKEN, ca_file=made.file) as client:
+                return (await client.transcribe(SHORT, "bob")).text
+
+        assert asyncio.run(ask()) == SHOWN["bob"]
+        assert failure(address).code == failure(address, ca_file=other.file).code == "RZ-1005"
+        assert failure(address.replace("https:", "http:")).code == "RZ-1004"
+
+
+def test_https_to_the_real_service_without_it(url: str) -> None:
+    assert failure(url.replace("http:", "https:")).code == "RZ-1004"
+
+
+def test_a_service_that_is_still_loading(folder_of_two: Path) -> None:
+    loaded = threading.Event()
+
+    def load() -> Voices:
+        loaded.wait(20)
+        return Voices()
+
+    with running(create_app(load, AdapterRegistry(folder_of_two), Keyring(TOKEN)), until_ready=False) as address:
+        error = failure(address)
+        loaded.set()
+    assert error.code == "RZ-1010" and says(error, "503", address)
 
 
 # ── Refusals of the real service ─────────────────────────────────────────────
