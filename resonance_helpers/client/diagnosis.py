@@ -179,7 +179,8 @@ def _place(address: str) -> tuple[str, int]:
 
 def _goes_by_proxy(address: str) -> bool:
     host, _ = _place(address)
-    return not is_this_machine(address) and urlsplit(address).scheme in getproxies() and not proxy_bypass(host)
+    known = getproxies().keys() & {urlsplit(address).scheme, "all"}
+    return bool(known) and not is_this_machine(address) and not proxy_bypass(host)
 
 
 def _any_recording() -> Path | bytes:

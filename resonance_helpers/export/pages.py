@@ -54,7 +54,7 @@ def readme(manifest: Manifest) -> str:
         tokens=MAX_NEW_TOKENS,
     )
     practice = [message("export.readme.practice", lang) for lang in LANGUAGES if base == PRACTICE_MODEL]
-    said = [message("export.readme", lang, **facts) for lang in LANGUAGES]
+    said = [message("export.readme", lang, **facts).strip() for lang in LANGUAGES]
     return "\n\n".join([f"# {manifest.patient_id}-adapter", *practice, *said, f"```python\n{script}```"]) + "\n"
 
 
@@ -93,7 +93,7 @@ def _card_in(lang: Language, workspace: Workspace, manifest: Manifest, splits: M
         data=message("export.card.data.synthetic" if workspace.is_sample else "export.card.data.person", lang),
         scores="\n".join(f"- {line}" for line in scores or [message("export.card.score.none", lang)]),
         consent=_consent(lang, workspace),
-    )
+    ).strip()
 
 
 def _scores(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
