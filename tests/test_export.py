@@ -168,6 +168,7 @@ def test_a_model_from_a_hub_is_named_with_its_commit(trained: Workspace) -> None
     manifest = adapter.read_manifest(trained.adapter)
     commit = "0123456789" * 4
     real = replace(manifest, base_model=manifest.base_model | {"name": "openai/whisper-small", "revision": commit})
+    assert 'language="yue"' in readme(replace(real, language="yue")) and 'language="zh"' in readme(real)
     assert f'revision="{commit}"' in readme(real) and '"openai/whisper-small"' in readme(real)
     assert "data_sample" not in readme(real) and "data_sample" in readme(manifest)
     for lang in LANGUAGES:
