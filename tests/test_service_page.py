@@ -113,7 +113,7 @@ def test_the_key_decides_whose_phrases_there_are_and_consent_whether(
     folder_of_two: Path, data: Path, tmp_path: Path
 ) -> None:
     keyring = Keyring(TOKEN, tmp_path / KEYS_FILE)
-    alices, bobs, boths = (make_key(tmp_path / KEYS_FILE, who)[1] for who in (["alice"], ["bob"], ["alice", "bob"]))
+    alices, bobs, shared = (make_key(tmp_path / KEYS_FILE, who)[1] for who in (["alice"], ["bob"], ["alice", "bob"]))
     with running(create_app(Voices, AdapterRegistry(folder_of_two), keyring, corrections=data)) as url:
 
         def ask(key: str) -> object:
@@ -122,7 +122,7 @@ def test_the_key_decides_whose_phrases_there_are_and_consent_whether(
         expected = list(dict.fromkeys(label.text for label in read_labels(data / "alice" / "labels.json")))
         assert ask(alices).json() == {"phrases": expected} and len(expected) > 5
         refused(ask(bobs), "RZ-0917")  # who did not agree
-        refused(ask(boths), "RZ-0905")
+        refused(ask(shared), "RZ-0905")
         refused(ask(TOKEN), "RZ-0905")
         write_json(data / "alice" / "consent.json", CONSENT | {"assent": False})
         refused(ask(alices), "RZ-0917")

@@ -3,7 +3,8 @@
 ``start`` runs the service as a process of its own and is light to import; ``serve`` is that process. From the outside
 in: ``guard`` (the key, before anything of a body is read), ``app`` (the HTTP routes), ``engine`` (one inference thread
 behind a bounded queue), ``registry`` (whose adapter), ``voices`` (the model itself). Beside them:
-``certificates`` (https) and ``systemd`` (how it is kept running).
+``certificates`` (https), ``systemd`` (how it is kept running), ``page_routes`` (the phone page) and ``links`` (the way
+to it).
 """
 
 from .certificates import Certificate

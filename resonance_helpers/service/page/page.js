@@ -55,6 +55,7 @@ async function listen() {
     return;
   }
   update({ phase: "listening", shown: hint(silence ? "talk.hint.silence" : "talk.hint", { seconds: pause }) });
+  if (document.hidden) interrupted();
 }
 
 function heard(verdict, decibels) {
