@@ -2,7 +2,7 @@
 
 ``001_我想喝水.wav`` is the first take of the first phrase, ``001_我想喝水_2.wav`` its second. The sound is written
 before its label, so that whoever is killed in between leaves a file without a label, which lesson 04 names, and never a
-label without a file. Nothing that exists is overwritten.
+label without a file. Nothing that exists is overwritten, but a take of ours by ``put_take``.
 """
 
 from __future__ import annotations
@@ -43,6 +43,15 @@ def add_file(workspace: Workspace, source: Path, text: str, session: str | None 
             shutil.copyfile(source, temporary)
 
     return _add(workspace, text, session, source.suffix.lower(), copy)
+
+
+def put_take(workspace: Workspace, samples: np.ndarray, label: Label) -> Label:
+    """Write ``samples`` in the place of a take that this project recorded and somebody chose to record again."""
+    with changing(workspace.labels) as labels:
+        if label not in labels:  # its text was corrected, or it was taken out meanwhile
+            raise ResonanceError("RZ-0433", audio=label.audio)
+        write_wav(workspace.data_dir / label.audio, samples)
+    return label
 
 
 def next_label(

@@ -6,6 +6,7 @@
 from . import intake, long_recording
 from .check import Notice, RecordingsCheck, Row, Totals, check
 from .close_up import CloseUp, close_up
+from .session import Session
 from .texts import Hint, hear
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Notice",
     "RecordingsCheck",
     "Row",
+    "Session",
     "Totals",
     "check",
     "close_up",

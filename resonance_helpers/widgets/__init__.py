@@ -61,6 +61,7 @@ _HOMES = {
     "live_training": ("LiveTraining",),
     "recordings": ("show_hints", "show_recordings"),
     "phone": ("LongRecording", "TakeIn"),
+    "recorder": ("Recorder",),
     "phrase_list": ("PhraseList", "show_phrases"),
     "codes": ("PhoneCodes",),
     "consent_form": ("ConsentForm",),

@@ -1,0 +1,103 @@
+"""A real JupyterLab for tests, and the real Chromium that opens it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import nbformat
+
+from resonance_helpers.workspace import NOTEBOOKS_DIR, REPOSITORY
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def copy_lesson(name: str, folder: Path, parameters: Mapping[str, Any]) -> Path:
+    """A lesson in ``folder`` with other parameters, as a learner would type them."""
+    notebook = nbformat.read(NOTEBOOKS_DIR / f"{name}.ipynb", as_version=4)
+    cell = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    lines = cell.source.splitlines()
+    cell.source = "\n".join(
+        f"{key} = {parameters[key]!r}" if (key := line.partition(" = ")[0]) in parameters else line for line in lines
+    )
+    nbformat.write(notebook, folder / f"{name}.ipynb")
+    return folder / f"{name}.ipynb"
+
+
+@contextmanager
+def jupyter_lab(folder: Path) -> Iterator[str]:
+    """JupyterLab on ``folder`` at a free port of this machine; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = {name: str(folder / ".jupyter" / name) for name in ("config", "runtime", "data")}
+    environment = os.environ | {f"JUPYTER_{name.upper()}_DIR": path for name, path in own.items()}
+    environment |= {"PYTHONPATH": str(REPOSITORY), "IPYTHONDIR": str(folder / ".jupyter" / "ipython")}
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
+    command += ["--ServerApp.token=", "--ServerApp.password=", f"--ServerApp.root_dir={folder}"]
+    command += ["--LabApp.expose_app_in_browser=True", "--LabApp.news_url=", "--ServerApp.port_retries=0"]
+    log = (folder / ".jupyter.log").open("w")
+    process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            try:
+                if httpx.get(f"{address}/api", trust_env=False).status_code == 200:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        else:
+            raise TimeoutError((folder / ".jupyter.log").read_text()[-2000:])
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)
+        log.close()
+
+
+@contextmanager
+def chromium(heard: Path) -> Iterator[Any]:
+    """A browser whose microphone plays the WAV ``heard`` again and again; it asks for permission like any other."""
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--use-fake-device-for-media-stream", f"--use-file-for-fake-audio-capture={heard}"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def open_lesson(page: Any, address: str, name: str) -> None:
+    """Open a lesson and run all its cells."""
+    page.goto(f"{address}/lab/tree/{name}.ipynb")
+    page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=60_000)
+    page.wait_for_selector("text=| Idle", timeout=90_000)  # the status bar's; before that a dialog asks for a kernel
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")  # never awaited: it waits
+
+
+def scroll_to(page: Any, selector: str, timeout_s: float = 90.0) -> Any:
+    """The element, which JupyterLab draws only when it is near the screen."""
+    end = time.monotonic() + timeout_s
+    found = page.locator(selector).first
+    panel = page.locator(".jp-WindowedPanel-outer").first
+    while time.monotonic() < end:
+        for _ in range(60):
+            if found.count():
+                found.scroll_into_view_if_needed()
+                return found
+            panel.evaluate("node => node.scrollBy(0, 500)")
+            page.wait_for_timeout(60)
+        panel.evaluate("node => node.scrollTo(0, 0)")
+        page.wait_for_timeout(500)
+    raise TimeoutError(selector)

@@ -1,0 +1,267 @@
+"""The recorder without a browser: which phrase is next, which try is kept, and what a message of the page does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from resonance_helpers import ResonanceError, Workspace, widgets
+from resonance_helpers.audio import load, read_wav, to_pcm16
+from resonance_helpers.labels import Label, changing, read_labels
+from resonance_helpers.messages import LANGUAGES, catalogue
+from resonance_helpers.phrases import Phrase
+from resonance_helpers.recordings.session import REST_AFTER, Session
+from resonance_helpers.settings import SAMPLE_RATE
+from resonance_helpers.splits import split_utterances
+from resonance_helpers.takes import add_take
+from resonance_helpers.utterances import Utterance
+from resonance_helpers.workspace import SAMPLE_DIR
+
+LIST = tuple(Phrase(text, picture="💧") for text in ("我很疼", "不要", "我想喝水"))
+TODAY, TOMORROW = "2026-11-23", "2026-11-24"
+
+
+CLIP = load(SAMPLE_DIR / "audio_raw" / "004_我很疼.wav", 30.0)  # a good one
+
+
+def voice(level: float = 0.3, seconds: float = 0.0) -> np.ndarray:
+    """Somebody says something, its loudest sample at ``level``, repeated for ``seconds``."""
+    clip = CLIP * (level / np.abs(CLIP).max())
+    return np.resize(clip, round(seconds * SAMPLE_RATE)) if seconds else clip
+
+
+FAINT = voice(level=0.02)  # another try would help
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "data", tmp_path / "out", "anna")
+
+
+def session(workspace: Workspace, day: str = TODAY) -> Session:
+    return Session(workspace, LIST, day)
+
+
+def texts(workspace: Workspace) -> list[tuple[str, int, str | None]]:
+    return [(label.text, label.take, label.session) for label in read_labels(workspace.labels)]
+
+
+# ── Which phrase is next ─────────────────────────────────────────────────────
+def test_phrases_come_in_the_order_of_the_list_and_whoever_stops_goes_on_there(workspace: Workspace) -> None:
+    first = session(workspace)
+    assert (first.phrase.text, first.number, first.take, first.recorded) == ("我很疼", 1, 1, False)
+    first.keep(voice())
+    assert (first.take, first.recorded, first.next(), first.phrase.text) == (1, True, "phrase", "不要")
+    again = session(workspace)  # another browser, another kernel
+    assert (again.phrase.text, vars(again.progress)) == ("不要", {"done": 1, "total": 3, "today": 1})
+    assert texts(workspace) == [("我很疼", 1, TODAY)]
+
+
+def test_what_was_skipped_comes_again_next_time(workspace: Workspace) -> None:
+    one = session(workspace)
+    assert (one.skip(), one.phrase.text) == ("phrase", "不要")
+    one.keep(voice()), one.next()
+    one.keep(voice())
+    assert one.next() == "tomorrow"
+    assert session(workspace).phrase.text == "我很疼"
+
+
+def test_a_second_take_is_another_days_and_becomes_the_test(workspace: Workspace) -> None:
+    one = session(workspace)
+    for _ in LIST:
+        one.keep(voice())
+        stage = one.next()
+    assert stage == session(workspace).stage == "tomorrow"
+    two = session(workspace, TOMORROW)
+    assert (two.stage, two.phrase.text, two.take) == ("phrase", "我很疼", 2)
+    for _ in LIST:
+        two.keep(voice())
+        stage = two.next()
+    assert stage == session(workspace, "2026-11-25").stage == "finished"
+    said = [Utterance(x.audio, Path(), x.text, x.take, x.session, x.split, 1.0) for x in read_labels(workspace.labels)]
+    split = split_utterances(said, seed=17)
+    assert {u.session for u in split.known} == {TOMORROW} and {u.session for u in split.train} == {TODAY}
+
+
+def test_recordings_from_elsewhere_count(workspace: Workspace) -> None:
+    add_take(workspace, voice(), "不要！", "a phone")
+    one = session(workspace)
+    one.keep(voice())
+    assert (one.next(), one.phrase.text) == ("phrase", "我想喝水")
+
+
+# ── Which try is kept ────────────────────────────────────────────────────────
+def test_of_two_tries_the_better_is_kept_whichever_came_first(workspace: Workspace) -> None:
+    one = session(workspace)
+    first = one.keep(FAINT)
+    assert (first.level, first.retry, first.replaced) == ("again", True, None) and "RZ-0511" not in first.reasons[0]
+    second = one.keep(voice())
+    assert (second.level, second.retry, second.replaced) == ("ok", False, True)
+    third = one.keep(FAINT)
+    assert (third.level, third.retry, third.replaced) == ("again", False, False)
+    assert texts(workspace) == [("我很疼", 1, TODAY)]
+    kept = read_wav(workspace.data_dir / third.label.audio)
+    assert np.abs(kept).max() == pytest.approx(0.3, abs=0.01)
+    assert len(list(workspace.audio_raw.iterdir())) == 1
+
+
+def test_two_tries_more_are_suggested_and_no_third(workspace: Workspace) -> None:
+    one = session(workspace)
+    assert [one.keep(FAINT).retry for _ in range(4)] == [True, True, False, False]
+
+
+def test_who_chooses_to_say_it_again_gets_the_newest(workspace: Workspace) -> None:
+    one = session(workspace)
+    one.keep(voice(level=0.3))
+    kept = one.keep(voice(level=0.02), redo=True)
+    assert kept.replaced and np.abs(read_wav(workspace.data_dir / kept.label.audio)).max() < 0.05
+
+
+def test_an_earlier_phrase_is_recorded_again_after_the_browser_was_closed(workspace: Workspace) -> None:
+    one = session(workspace)
+    one.keep(voice()), one.next()
+    again = session(workspace)
+    again.back()
+    assert (again.phrase.text, again.take) == ("我很疼", 1)
+    sound = again.sound()
+    assert sound is not None and len(sound) == len(CLIP)
+    again.keep(voice(level=0.4), redo=True)
+    assert texts(workspace) == [("我很疼", 1, TODAY)]
+    assert (again.next(), again.phrase.text) == ("phrase", "不要")
+
+
+def test_a_take_whose_text_was_corrected_meanwhile_is_not_replaced(workspace: Workspace) -> None:
+    one = session(workspace)
+    kept = one.keep(voice())
+    with changing(workspace.labels) as labels:
+        labels[:] = [Label(labels[0].audio, "我好疼", session=TODAY)]
+    before = (workspace.data_dir / kept.label.audio).read_bytes()
+    with pytest.raises(ResonanceError, match="RZ-0433"):
+        one.keep(voice(level=0.4), redo=True)
+    assert (workspace.data_dir / kept.label.audio).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("samples", "code"),
+    [
+        (voice()[:1600], "RZ-0430"),
+        (voice(seconds=32), "RZ-0431"),
+        (np.zeros(SAMPLE_RATE, np.float32), "RZ-0432"),
+        (np.zeros(0, np.float32), "RZ-0430"),
+    ],
+)
+def test_what_is_no_take_is_refused_and_nothing_is_written(
+    workspace: Workspace, samples: np.ndarray, code: str
+) -> None:
+    with pytest.raises(ResonanceError, match=code):
+        session(workspace).keep(samples)
+    assert not list(workspace.data_dir.rglob("*"))
+
+
+def test_a_sound_card_of_another_rate_is_resampled(workspace: Workspace) -> None:
+    time = np.arange(3 * 48_000) / 48_000
+    kept = session(workspace).keep((0.3 * np.sin(2 * np.pi * 300 * time)).astype(np.float32), 48_000)
+    wav = read_wav(workspace.data_dir / kept.label.audio)
+    spectrum = np.abs(np.fft.rfft(wav))
+    assert len(wav) == 3 * SAMPLE_RATE
+    assert np.fft.rfftfreq(len(wav), 1 / SAMPLE_RATE)[spectrum.argmax()] == pytest.approx(300, abs=1)
+
+
+# ── The widget's side in the kernel ──────────────────────────────────────────
+class Page:
+    """What the page does, without one."""
+
+    def __init__(self, recorder: Any) -> None:
+        self.recorder = recorder
+        self.sent: list[tuple[Any, Any]] = []
+        recorder.send = lambda content, buffers=None: self.sent.append((content, buffers))
+
+    def does(self, type_: str, samples: np.ndarray | None = None, **more: Any) -> dict[str, Any]:
+        content = {"type": type_, "turn": self.recorder.state["turn"], "rate": SAMPLE_RATE} | more
+        buffers = [] if samples is None else [memoryview(to_pcm16(samples).tobytes())]
+        self.recorder._receive(self.recorder, content, buffers)
+        return dict(self.recorder.state)
+
+
+@pytest.fixture
+def page(workspace: Workspace) -> Page:
+    return Page(widgets.Recorder(workspace, LIST, TODAY))
+
+
+def test_a_take_is_on_disk_before_the_page_is_told(page: Page, workspace: Workspace) -> None:
+    state = page.does("take", voice())
+    assert (state["mark"], state["phrase"], state["progress"]) == ("saved", "我很疼", "已录 1 / 3 句 · 今天 1 条")
+    assert texts(workspace) == [("我很疼", 1, TODAY)]
+    assert page.does("next")["phrase"] == "不要"
+    assert (page.does("previous")["phrase"], page.recorder.state["sound"]) == ("我很疼", True)
+    page.does("play")
+    ((content, (sound,)),) = page.sent
+    assert content == {"type": "sound", "rate": SAMPLE_RATE} and len(sound) == 2 * len(CLIP)
+
+
+def test_the_same_take_sent_twice_is_saved_once(page: Page, workspace: Workspace) -> None:
+    turn = page.recorder.state["turn"]
+    page.does("take", voice(), turn=turn), page.does("take", voice(), turn=turn)
+    assert len(texts(workspace)) == 1
+
+
+def test_a_retry_is_suggested_with_its_reason(page: Page) -> None:
+    state = page.does("take", FAINT)
+    assert state["mark"] == "retry" and "太轻" in state["news"][0]
+    assert page.does("take", FAINT, full=True)["news"][0].startswith("一遍最多 30 秒")
+
+
+@pytest.mark.parametrize(
+    ("samples", "more"),
+    [(None, {}), (voice(), {"rate": 3}), (voice(), {"rate": "16000"}), (np.zeros(16_000, np.float32), {})],
+)
+def test_what_a_page_should_never_send_is_a_sentence(
+    page: Page, workspace: Workspace, samples: np.ndarray | None, more: dict[str, Any]
+) -> None:
+    state = page.does("take", samples, **more)
+    assert state["mark"] == "error" and "RZ-0432" in state["news"][0]
+    assert not workspace.labels.exists()
+    before = state["turn"]
+    assert page.does("format the disk")["turn"] > before
+
+
+def test_a_full_disk_is_said_and_the_phrase_stays(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise ResonanceError("RZ-0004", path="x", free="0 MB")
+
+    monkeypatch.setattr("resonance_helpers.takes.write_wav", full)
+    state = page.does("take", voice())
+    assert state["mark"] == "error" and "RZ-0004" in state["news"][0] and state["phrase"] == "我很疼"
+
+
+def test_a_rest_is_suggested_after_ten(workspace: Workspace) -> None:
+    page = Page(widgets.Recorder(workspace, [Phrase(f"我要{n}个" + "好" * n) for n in range(1, 13)], TODAY))
+    stages = []
+    for _ in range(REST_AFTER + 1):
+        page.does("take", voice())
+        stages.append(page.does("next")["stage"])
+    assert stages == ["phrase"] * (REST_AFTER - 1) + ["rest", "phrase"]
+
+
+def test_the_page_has_every_sentence_that_it_says_in_both_languages(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = (Path(widgets.__file__).parent / "recorder.js").read_text(encoding="utf-8")
+    wanted = set(re.findall(r"texts\.(\w+)", source)) | {"asking", "prompting", "saving", "playing"}
+    wanted |= {"play", "redo", "previous", "next", "skip", "large", "stop", "hands_free", "spoken"}
+    for lang in LANGUAGES:
+        monkeypatch.setenv("RESONANCE_LANG", lang)
+        found = widgets.Recorder(workspace, LIST, TODAY).texts
+        assert wanted <= found.keys()
+        assert all(found[name] == catalogue()[f"recorder.{name}"][lang] for name in wanted)
+
+
+def test_no_sound_is_in_what_a_notebook_saves(page: Page) -> None:
+    page.does("take", voice())
+    state = page.recorder.get_state()
+    assert not [value for value in state.values() if isinstance(value, bytes | memoryview)]
+    assert "已经录了 1 句" in repr(page.recorder)

@@ -1,0 +1,182 @@
+"""Lesson 04 and 05 as a family uses them: the real JupyterLab, the real Chromium, a microphone that plays a recording.
+
+What was saved is compared with what was played.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from lab import CHROMIUM, chromium, copy_lesson, jupyter_lab, open_lesson, scroll_to
+from scipy.signal import correlate
+
+from resonance_helpers.audio import load, read_wav, write_wav
+from resonance_helpers.labels import read_labels
+from resonance_helpers.messages import message
+from resonance_helpers.settings import SAMPLE_RATE
+from resonance_helpers.workspace import SAMPLE_DIR
+
+pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium"),
+]
+QUIET_BEFORE_S, QUIET_AFTER_S = 0.7, 3.3  # around the phrase that the microphone plays again and again
+FIRST = ["我很疼", "不要", "我想喝水", "停", "我要上厕所"]  # of the bundled list
+
+
+@pytest.fixture(scope="module")
+def played() -> np.ndarray:
+    return load(SAMPLE_DIR / "audio_raw" / "004_我很疼.wav", 30.0)
+
+
+@pytest.fixture(scope="module")
+def room(played: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty DATA_DIR, the two lessons, and what the microphone hears."""
+    folder = tmp_path_factory.mktemp("lab")
+    (folder / "data").mkdir()
+    parameters = {"DATA_DIR": str(folder / "data"), "OUTPUT_DIR": str(folder / "out"), "PATIENT_ID": "anna"}
+    copy_lesson("04_upload_recordings", folder, parameters)
+    copy_lesson("05_convert_audio", folder, parameters)
+    before, after = (np.zeros(round(s * SAMPLE_RATE), np.float32) for s in (QUIET_BEFORE_S, QUIET_AFTER_S))
+    write_wav(folder / "microphone.wav", np.concatenate([before, played, after]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lab(room: Path) -> Iterator[str]:
+    with jupyter_lab(room) as address:
+        yield address
+
+
+class Person:
+    """Somebody in front of the recorder."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.root = scroll_to(page, ".rz-recorder")
+        self.panel = self.root.locator(".rz-panel")
+
+    def presses(self, key: str = "Space") -> None:
+        self.page.wait_for_timeout(650)  # sooner would count as the same press
+        self.panel.press(key)
+
+    def waits_for(self, **data: str) -> None:
+        wanted = "".join(f"[data-{name}='{value}']" for name, value in data.items())
+        self.page.wait_for_selector(f".rz-recorder{wanted}", timeout=45_000)
+
+    def says(self, phrase: str, seconds: float) -> None:
+        assert self.sees("phrase") == phrase
+        self.presses()
+        self.waits_for(mode="recording")
+        self.page.wait_for_timeout(seconds * 1000)
+        self.presses("Enter")
+        self.waits_for_the_verdict()
+
+    def waits_for_the_verdict(self) -> None:
+        """Saved, or saved and better said again: a take that began in the middle of the phrase has no quiet before."""
+        saved, retry = (f".rz-recorder[data-mode='idle'][data-mark='{mark}']" for mark in ("saved", "retry"))
+        self.page.wait_for_selector(f"{saved}, {retry}", timeout=45_000)
+
+    def sees(self, part: str) -> str:
+        return str(self.root.locator(f".rz-{part}").inner_text())
+
+
+def labelled(room: Path) -> list[tuple[str, str, int]]:
+    return [(label.audio, label.text, label.take) for label in read_labels(room / "data" / "labels.json")]
+
+
+def assert_is_what_was_played(path: Path, played: np.ndarray) -> None:
+    """Rate, level and waveform; the take holds the whole phrase."""
+    info = soundfile.info(path)
+    assert (info.samplerate, info.channels, info.subtype) == (SAMPLE_RATE, 1, "PCM_16")
+    take = read_wav(path)
+    at = int(np.argmax(correlate(take, played, mode="valid")))
+    heard = take[at : at + len(played)]
+    assert np.corrcoef(heard, played)[0, 1] > 0.95
+    assert 20 * np.log10(heard.std() / played.std()) == pytest.approx(0, abs=1.0)
+
+
+def test_record_hear_redo_reload_and_go_on(lab: str, room: Path, played: np.ndarray) -> None:
+    whole_s = QUIET_BEFORE_S + len(played) / SAMPLE_RATE + QUIET_AFTER_S  # wherever it begins, the phrase is in it
+    with chromium(room / "microphone.wav") as browser:
+        context = browser.new_context(viewport={"width": 1300, "height": 1100})
+        page = context.new_page()
+        open_lesson(page, lab, "04_upload_recordings")
+        person = Person(page)
+        person.presses()  # nobody has allowed the microphone yet
+        page.wait_for_selector(".rz-recorder[data-mark='error']")
+        assert person.sees("news") == message("recorder.refused")
+        assert not (room / "data" / "labels.json").exists()
+
+        context.grant_permissions(["microphone"])
+        for phrase in FIRST[:3]:
+            person.says(phrase, whole_s + len(played) / SAMPLE_RATE)
+            if phrase != FIRST[2]:
+                person.root.locator(".rz-next").click()
+                page.wait_for_function("text => document.querySelector('.rz-phrase').innerText != text", arg=phrase)
+        names = ["audio_raw/001_我很疼.wav", "audio_raw/002_不要.wav", "audio_raw/003_我想喝水.wav"]
+        assert labelled(room) == [(name, text, 1) for name, text in zip(names, FIRST, strict=False)]
+        for name in names:
+            assert_is_what_was_played(room / "data" / name, played)
+
+        person.root.locator(".rz-play").click()
+        page.wait_for_selector(".rz-recorder[data-played]")
+        seconds = soundfile.info(room / "data" / names[2]).duration
+        assert float(person.root.get_attribute("data-played")) == pytest.approx(seconds, abs=0.02)
+        person.waits_for(mode="idle")
+
+        before = (room / "data" / names[2]).read_bytes()
+        person.root.locator(".rz-redo").click()
+        person.waits_for(mode="recording")
+        page.wait_for_timeout(1000 * (whole_s + len(played) / SAMPLE_RATE))
+        person.presses()
+        person.waits_for_the_verdict()
+        assert message("recorder.replaced") in person.sees("news")
+        assert labelled(room) == [(name, text, 1) for name, text in zip(names, FIRST, strict=False)]
+        assert (room / "data" / names[2]).read_bytes() != before
+        assert_is_what_was_played(room / "data" / names[2], played)
+        person.root.locator(".rz-stop").click()
+        assert person.sees("hint") == message("recorder.stopped")
+
+        page.goto("about:blank")  # the page is closed, and opened again
+        open_lesson(page, lab, "04_upload_recordings")
+        page.wait_for_timeout(3000)
+        person = Person(page)
+        page.wait_for_function("text => document.querySelector('.rz-phrase')?.innerText == text", arg=FIRST[3])
+
+        person.root.locator("label", has_text=message("recorder.hands_free")).locator("input").check()
+        person.root.locator("input[type=range]").fill("2")
+        person.presses()
+        page.wait_for_function("() => document.querySelector('.rz-progress').innerText.includes('5 /')", timeout=90_000)
+        person.root.locator(".rz-stop").click()
+    assert [text for _, text, _ in labelled(room)][:5] == FIRST
+    for audio, _, _ in labelled(room)[3:5]:
+        take = room / "data" / audio
+        assert_is_what_was_played(take, played)
+        # the silence that ended it is not in the take, and neither is the beep
+        assert soundfile.info(take).duration < whole_s
+        spectrum = np.abs(np.fft.rfft(read_wav(take)[: SAMPLE_RATE // 5]))
+        assert spectrum[round(880 / 5)] < 5 * np.median(spectrum) + 1
+
+
+def test_lesson_05_converts_what_was_recorded(lab: str, room: Path, played: np.ndarray) -> None:
+    with chromium(room / "microphone.wav") as browser:
+        page = browser.new_context(viewport={"width": 1300, "height": 1100}).new_page()
+        open_lesson(page, lab, "05_convert_audio")
+        for _ in itertools.repeat(None, 120):
+            if (room / "data" / "audio" / "conversion.json").exists():
+                break
+            page.wait_for_timeout(500)
+        recorded = [audio for audio, _, _ in labelled(room)]
+        for audio in recorded:
+            converted = room / "data" / audio.replace("audio_raw", "audio")
+            assert np.array_equal(read_wav(converted), read_wav(room / "data" / audio))
+    assert len(recorded) >= 5
