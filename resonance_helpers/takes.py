@@ -29,8 +29,8 @@ _LONGEST_NAME = 40  # characters of the text; a Chinese one is three bytes of th
 def add_take(workspace: Workspace, samples: np.ndarray, text: str, session: str | None = None) -> Label:
     """Write ``samples`` (n,), 16 kHz mono, as one more take of ``text``; its entry in labels.json.
 
-    Where the labels say which recordings are the test, it is to be trained on. Raises RZ-0416 for a text without a
-    word, RZ-0004 (disk full), and what ``labels.changing`` raises.
+    Where the labels say which recordings are the test, it is to be trained on. Raises RZ-0417 for the bundled sample,
+    RZ-0416 for a text without a word, RZ-0004 (disk full), and what ``labels.changing`` raises.
     """
     return _add(workspace, text, session, ".wav", lambda path: write_wav(path, samples))
 
@@ -69,6 +69,8 @@ def next_label(
 
 
 def _add(workspace: Workspace, text: str, session: str | None, suffix: str, write: Callable[[Path], None]) -> Label:
+    if workspace.is_sample:  # nobody has agreed to what is trained on the sample
+        raise ResonanceError("RZ-0417")
     if not (has_word(text) and normalise(text)):  # ℃ is 度 when compared, but no word where it stands
         raise ResonanceError("RZ-0416", text=text)
     with changing(workspace.labels) as labels:

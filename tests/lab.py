@@ -80,7 +80,7 @@ def chromium(heard: Path) -> Iterator[Any]:
 
 def open_lesson(page: Any, address: str, name: str) -> None:
     """Open a lesson and run all its cells."""
-    page.goto(f"{address}/lab/tree/{name}.ipynb")
+    page.goto(f"{address}/lab/tree/{name}.ipynb?reset")  # no other lesson beside it
     page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=60_000)
     page.wait_for_selector("text=| Idle", timeout=90_000)  # the status bar's; before that a dialog asks for a kernel
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")  # never awaited: it waits

@@ -135,7 +135,11 @@ def test_the_editor_changes_one_text_and_nothing_else(workspace: Workspace) -> N
     before = json.loads(workspace.labels.read_text(encoding="utf-8"))
     editor = LabelEditor(workspace, recordings.check(workspace))
     editor.chosen.value = before[3]["audio"]
-    assert editor.text.value == "我很疼" and "audio_raw" in editor.sound.value and "data:" not in editor.sound.value
+    assert (
+        editor.text.value == "我很疼"
+        and "audio_raw" in str(editor.sound.outputs)
+        and "data:" not in str(editor.sound.outputs)
+    )
     editor.text.value = " 我不疼 "
     editor.button.click()
     assert "✅" in editor.answer.value

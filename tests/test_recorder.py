@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resonance_helpers import ResonanceError, Workspace, widgets
-from resonance_helpers.audio import load, read_wav, to_pcm16
+from resonance_helpers import ResonanceError, Workspace, open_workspace, widgets
+from resonance_helpers.audio import load, read_wav, resample, to_pcm16
 from resonance_helpers.labels import Label, changing, read_labels
 from resonance_helpers.messages import LANGUAGES, catalogue
 from resonance_helpers.phrases import Phrase
@@ -163,12 +163,44 @@ def test_what_is_no_take_is_refused_and_nothing_is_written(
 
 
 def test_a_sound_card_of_another_rate_is_resampled(workspace: Workspace) -> None:
-    time = np.arange(3 * 48_000) / 48_000
-    kept = session(workspace).keep((0.3 * np.sin(2 * np.pi * 300 * time)).astype(np.float32), 48_000)
+    kept = session(workspace).keep(resample(voice(), SAMPLE_RATE, 48_000), 48_000)
     wav = read_wav(workspace.data_dir / kept.label.audio)
-    spectrum = np.abs(np.fft.rfft(wav))
-    assert len(wav) == 3 * SAMPLE_RATE
-    assert np.fft.rfftfreq(len(wav), 1 / SAMPLE_RATE)[spectrum.argmax()] == pytest.approx(300, abs=1)
+    assert len(wav) == len(CLIP) and np.corrcoef(wav, CLIP)[0, 1] > 0.999
+
+
+def test_surroundings_alone_are_no_phrase(workspace: Workspace) -> None:
+    noise = 0.05 * np.random.default_rng(5).standard_normal(3 * SAMPLE_RATE)
+    with pytest.raises(ResonanceError, match="RZ-0434"):
+        session(workspace).keep(noise.astype(np.float32))
+    assert not workspace.labels.exists()
+
+
+def test_of_two_tries_that_are_as_good_the_less_noisy_is_kept(workspace: Workspace) -> None:
+    one = session(workspace)
+    one.keep(FAINT)
+    fainter = one.keep(
+        voice(level=0.015) + 1e-3 * np.random.default_rng(5).standard_normal(len(CLIP)).astype(np.float32)
+    )
+    assert (fainter.level, fainter.replaced) == ("again", False)
+
+
+def test_a_take_of_another_day_is_replaced_when_somebody_asks_for_it(workspace: Workspace) -> None:
+    one = session(workspace)
+    one.keep(voice()), one.next()
+    two = session(workspace, TOMORROW)
+    two.back()
+    kept = two.keep(voice(level=0.4), redo=True)
+    assert kept.replaced and texts(workspace) == [("我很疼", 1, TODAY)]
+
+
+def test_a_recording_outside_the_list_keeps_nobody_waiting(workspace: Workspace) -> None:
+    add_take(workspace, voice(), "别的话", "a phone")
+    for day in (TODAY, TOMORROW):
+        one = session(workspace, day)
+        for _ in LIST:
+            one.keep(voice())
+            stage = one.next()
+    assert stage == "finished"
 
 
 # ── The widget's side in the kernel ──────────────────────────────────────────
@@ -207,6 +239,21 @@ def test_the_same_take_sent_twice_is_saved_once(page: Page, workspace: Workspace
     turn = page.recorder.state["turn"]
     page.does("take", voice(), turn=turn), page.does("take", voice(), turn=turn)
     assert len(texts(workspace)) == 1
+
+
+def test_the_day_is_the_browsers(page: Page, workspace: Workspace) -> None:
+    page.does("take", voice(), day="2026-12-01")
+    page.does("next")
+    page.does("take", voice(), day="yesterday")
+    assert [session for _, _, session in texts(workspace)] == ["2026-12-01", "2026-12-01"]
+
+
+def test_in_a_rehearsal_a_real_voice_stays_apart_from_the_sample(tmp_path: Path) -> None:
+    rehearsal = open_workspace(output_dir=tmp_path)
+    before = rehearsal.labels.read_bytes()
+    Page(widgets.Recorder(rehearsal, LIST, TODAY)).does("take", voice())
+    assert rehearsal.labels.read_bytes() == before
+    assert [label.text for label in read_labels(tmp_path / "recorder_practice" / "labels.json")] == ["我很疼"]
 
 
 def test_a_retry_is_suggested_with_its_reason(page: Page) -> None:

@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium"),
 ]
-QUIET_BEFORE_S, QUIET_AFTER_S = 0.7, 3.3  # around the phrase that the microphone plays again and again
+QUIET_BEFORE_S, QUIET_AFTER_S = 0.7, 7.0  # around the phrase that plays again and again: a hands-free take begins in it
 FIRST = ["我很疼", "不要", "我想喝水", "停", "我要上厕所"]  # of the bundled list
 
 
@@ -66,7 +66,11 @@ class Person:
 
     def presses(self, key: str = "Space") -> None:
         self.page.wait_for_timeout(650)  # sooner would count as the same press
-        self.panel.press(key)
+        self.page.keyboard.press(key)  # wherever the focus is
+
+    def clicks(self, name: str) -> None:
+        self.page.wait_for_timeout(650)
+        self.root.locator(f".rz-{name}").click()
 
     def waits_for(self, **data: str) -> None:
         wanted = "".join(f"[data-{name}='{value}']" for name, value in data.items())
@@ -111,6 +115,7 @@ def test_record_hear_redo_reload_and_go_on(lab: str, room: Path, played: np.ndar
         page = context.new_page()
         open_lesson(page, lab, "04_upload_recordings")
         person = Person(page)
+        person.panel.focus()
         person.presses()  # nobody has allowed the microphone yet
         page.wait_for_selector(".rz-recorder[data-mark='error']")
         assert person.sees("news") == message("recorder.refused")
@@ -120,21 +125,21 @@ def test_record_hear_redo_reload_and_go_on(lab: str, room: Path, played: np.ndar
         for phrase in FIRST[:3]:
             person.says(phrase, whole_s + len(played) / SAMPLE_RATE)
             if phrase != FIRST[2]:
-                person.root.locator(".rz-next").click()
+                person.clicks("next")
                 page.wait_for_function("text => document.querySelector('.rz-phrase').innerText != text", arg=phrase)
         names = ["audio_raw/001_我很疼.wav", "audio_raw/002_不要.wav", "audio_raw/003_我想喝水.wav"]
         assert labelled(room) == [(name, text, 1) for name, text in zip(names, FIRST, strict=False)]
         for name in names:
             assert_is_what_was_played(room / "data" / name, played)
 
-        person.root.locator(".rz-play").click()
+        person.clicks("play")
         page.wait_for_selector(".rz-recorder[data-played]")
         seconds = soundfile.info(room / "data" / names[2]).duration
         assert float(person.root.get_attribute("data-played")) == pytest.approx(seconds, abs=0.02)
         person.waits_for(mode="idle")
 
         before = (room / "data" / names[2]).read_bytes()
-        person.root.locator(".rz-redo").click()
+        person.clicks("redo")
         person.waits_for(mode="recording")
         page.wait_for_timeout(1000 * (whole_s + len(played) / SAMPLE_RATE))
         person.presses()
@@ -143,7 +148,7 @@ def test_record_hear_redo_reload_and_go_on(lab: str, room: Path, played: np.ndar
         assert labelled(room) == [(name, text, 1) for name, text in zip(names, FIRST, strict=False)]
         assert (room / "data" / names[2]).read_bytes() != before
         assert_is_what_was_played(room / "data" / names[2], played)
-        person.root.locator(".rz-stop").click()
+        person.clicks("stop")
         assert person.sees("hint") == message("recorder.stopped")
 
         page.goto("about:blank")  # the page is closed, and opened again
@@ -154,17 +159,14 @@ def test_record_hear_redo_reload_and_go_on(lab: str, room: Path, played: np.ndar
 
         person.root.locator("label", has_text=message("recorder.hands_free")).locator("input").check()
         person.root.locator("input[type=range]").fill("2")
-        person.presses()
+        person.panel.click()
         page.wait_for_function("() => document.querySelector('.rz-progress').innerText.includes('5 /')", timeout=90_000)
-        person.root.locator(".rz-stop").click()
+        person.clicks("stop")
     assert [text for _, text, _ in labelled(room)][:5] == FIRST
     for audio, _, _ in labelled(room)[3:5]:
         take = room / "data" / audio
         assert_is_what_was_played(take, played)
-        # the silence that ended it is not in the take, and neither is the beep
-        assert soundfile.info(take).duration < whole_s
-        spectrum = np.abs(np.fft.rfft(read_wav(take)[: SAMPLE_RATE // 5]))
-        assert spectrum[round(880 / 5)] < 5 * np.median(spectrum) + 1
+        assert soundfile.info(take).duration < whole_s - 1  # the silence that ended it is not in the take
 
 
 def test_lesson_05_converts_what_was_recorded(lab: str, room: Path, played: np.ndarray) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resonance_helpers import ResonanceError, Workspace
+from resonance_helpers import ResonanceError, Workspace, open_workspace
 from resonance_helpers.audio import read_wav
 from resonance_helpers.labels import Label, read_labels, write_labels
 from resonance_helpers.takes import add_take
@@ -65,6 +65,14 @@ def test_a_text_without_a_word_is_refused_and_nothing_is_written(workspace: Work
     with pytest.raises(ResonanceError, match="RZ-0416"):
         add_take(workspace, SOUND, " 。！")
     assert not list(workspace.data_dir.rglob("*"))
+
+
+def test_the_sample_takes_in_nobodys_voice(tmp_path: Path) -> None:
+    rehearsal = open_workspace(output_dir=tmp_path)
+    before = rehearsal.labels.read_bytes()
+    with pytest.raises(ResonanceError, match="RZ-0417"):
+        add_take(rehearsal, SOUND, "我想喝水")
+    assert rehearsal.labels.read_bytes() == before
 
 
 def _adds_ten(folder: Path) -> None:

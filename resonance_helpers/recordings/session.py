@@ -7,8 +7,9 @@ from day to day, and it is the last takes that lesson 07 tests with.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Literal
 
@@ -29,8 +30,10 @@ LONGEST_S = WINDOW_LADDER_S[-1]  # of one take; the model hears no more at once
 RETRIES = 2  # that are suggested for one take; more would tire
 REST_AFTER = 10  # takes of a day
 
+_NO_LABEL = Label("", "")
 Stage = Literal["phrase", "tomorrow", "finished"]
 _ORDER: Sequence[Level] = ("ok", "listen", "again")  # best first
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")  # the session of a take of ours
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ class Progress:
 class _Try:
     label: Label
     level: Level
-    count: int
+    rank: tuple[int, int, float]  # the smaller the better
+    count: int = 1
 
 
 @dataclass
@@ -121,23 +125,24 @@ class Session:
         """Put a recording (n,) at ``rate`` Hz into the patient's folder as a take of ``phrase``.
 
         Of several tries at a phrase in one session one is kept: with ``redo`` the newest, because somebody chose to say
-        it again, else the one whose sound is better. Raises RZ-0430 (too short), RZ-0431 (too long), RZ-0432 (nothing
-        was heard), and what ``takes.add_take`` raises; nothing is written then.
+        it again (then a take of ours of another day is replaced too), else the one whose sound is better. Raises
+        RZ-0430 (too short), RZ-0431 (too long), RZ-0432 (no sound), RZ-0434 (nobody speaks), and what ``takes`` raises;
+        nothing is written then.
         """
         heard = _checked(samples, rate)
         quality = audio.measure(heard)
         level, codes = audio.judge(quality, LONGEST_S)
-        before = self._tries.get(self.phrase.text)
-        count = before.count + 1 if before else 1
-        replaced = None if before is None else redo or _ORDER.index(level) <= _ORDER.index(before.level)
+        before = self._tries.get(self.phrase.text) or (self._newest() if redo else None)
+        new = _Try(_NO_LABEL, level, _rank(level, codes, quality), before.count + 1 if before else 1)
+        replaced = None if before is None else redo or new.rank < before.rank
         if before is None:
             label = add_take(self.workspace, heard, self.phrase.text, self.day)
         else:
             label = put_take(self.workspace, heard, before.label) if replaced else before.label
-        best = before.level if before and not replaced else level
-        self._tries[self.phrase.text] = _Try(label, best, count)
+        best = replace(before if before and not replaced else new, label=label, count=new.count)
+        self._tries[self.phrase.text] = best
         reasons = tuple(audio.explain(code, quality, LONGEST_S, label.audio.rpartition("/")[2]) for code in codes)
-        return Kept(label, level, reasons, replaced, best != "ok" and count <= RETRIES)
+        return Kept(label, level, reasons, replaced, best.level != "ok" and best.count <= RETRIES)
 
     def next(self) -> Stage:
         """Go on to the next phrase that wants a take."""
@@ -163,10 +168,18 @@ class Session:
 
     def _remember(self) -> None:
         """A take of today is a try at this phrase that may be recorded again, also after the browser was closed."""
+        newest = self._newest()
+        if not self._tried and newest and newest.label.session == self.day:
+            self._tries[self.phrase.text] = newest
+
+    def _newest(self) -> _Try | None:
+        """The newest take of the phrase, if it was recorded here."""
         taken = self._taken().get(normalise(self.phrase.text), ())
-        if not self._tried and taken and taken[-1].session == self.day and taken[-1].audio.endswith(".wav"):
-            quality = audio.measure(audio.load(self.workspace.data_dir / taken[-1].audio, LONGEST_S))
-            self._tries[self.phrase.text] = _Try(taken[-1], audio.judge(quality, LONGEST_S)[0], 1)
+        if not taken or not _DAY.fullmatch(taken[-1].session or "") or not taken[-1].audio.endswith(".wav"):
+            return None
+        quality = audio.measure(audio.load(self.workspace.data_dir / taken[-1].audio, LONGEST_S))
+        level, codes = audio.judge(quality, LONGEST_S)
+        return _Try(taken[-1], level, _rank(level, codes, quality))
 
     def _find(self, start: int) -> Stage:
         """Stop at the first phrase from ``start`` on, then from the beginning, that wants a take."""
@@ -178,7 +191,7 @@ class Session:
                 self._position = found
                 return "phrase"
         self._position = min(self._position, len(self.list_) - 1)
-        alone = [takes for takes in taken.values() if len(takes) == 1]
+        alone = any(len(taken.get(normalise(phrase.text), ())) == 1 for phrase in self.list_)
         return "tomorrow" if alone else "finished"
 
     def _wants_first(self, phrase: Phrase, taken: Mapping[str, Sequence[Label]]) -> bool:
@@ -209,4 +222,11 @@ def _checked(samples: np.ndarray, rate: int) -> np.ndarray:
     heard = audio.resample(samples[: round(LONGEST_S * rate)], rate)
     if audio.judge(audio.measure(heard), LONGEST_S)[0] == "unusable":
         raise ResonanceError("RZ-0432")
+    if not audio.has_speech(heard):
+        raise ResonanceError("RZ-0434")
     return heard
+
+
+def _rank(level: Level, codes: Sequence[str], quality: audio.Quality) -> tuple[int, int, float]:
+    """By the verdict, then by how much there is to say against it, then by speech over noise."""
+    return _ORDER.index(level), len(codes), -quality.snr_db

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import ipywidgets as widgets
 from IPython.display import display
@@ -22,7 +20,7 @@ from ..labels import changing, read_labels
 from ..messages import ResonanceError, message
 from ..recordings import close_up
 from ..workspace import Workspace
-from .lines import check, player, say
+from .lines import check, player, say, show_in
 
 if TYPE_CHECKING:
     from ..conversion import ConversionResult, ConvertedRow
@@ -81,7 +79,7 @@ class LabelEditor:
         self.rows = {row.audio: row for row in sorted(checked.rows, key=lambda row: row.level == "ok")}
         options = [(f"{verdict(row.level)} · {row.text} · {row.audio}", row.audio) for row in self.rows.values()]
         self.chosen = widgets.Dropdown(options=options, description=message("widget.editor.chosen"), layout=WIDE)
-        self.sound = widgets.HTML()
+        self.sound = widgets.Output()
         self.picture = widgets.HTML()
         self.text = widgets.Text(description=message("widget.editor.text"), layout=WIDE)
         self.button = widgets.Button(description=message("widget.editor.save"))
@@ -100,7 +98,7 @@ class LabelEditor:
 
     def _show(self) -> None:
         row = self.rows[self.chosen.value]
-        self.sound.value = _sound(self.workspace, row)
+        show_in(self.sound, *_sound(self.workspace, row))
         self.picture.value = _picture(self.workspace, row)
         labels = read_labels(self.workspace.labels)
         self.text.value = next((label.text for label in labels if label.audio == row.audio), row.text)
@@ -123,12 +121,9 @@ class LabelEditor:
         self.answer.value = f"<p>{mark} {escape(text)}</p>"
 
 
-def _sound(workspace: Workspace, row: Row) -> str:
-    reasons = "".join(f"<p>{escape(reason)}</p>" for reason in row.reasons)
-    if row.source is None:
-        return reasons
-    link = quote(Path(os.path.relpath(workspace.data_dir / row.source)).as_posix())
-    return f'<audio controls preload="none" src="{escape(link)}"></audio>{reasons}'
+def _sound(workspace: Workspace, row: Row) -> list[Markup]:
+    reasons = [Markup(f"<p>{escape(reason)}</p>", reason) for reason in row.reasons]
+    return [player(workspace.data_dir / row.source, row.audio), *reasons] if row.source else reasons
 
 
 def _picture(workspace: Workspace, row: Row) -> str:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from IPython.display import display
 
-from ..charts.markup import Markup, escape, table_html
+from ..charts.markup import Markup, escape, stack, table_html
 from ..messages import message
+
+if TYPE_CHECKING:
+    from ipywidgets import Output
 
 LOG_LINES = 20
 
@@ -44,6 +48,12 @@ def player(path: Path, caption: str = "") -> Markup:
     words = message("widget.player", name=title)
     controls = f'<audio controls preload="none" src="{escape(link)}" title="{escape(title)}"></audio>'
     return Markup(f"<div>{controls} <small>{escape(title)}</small></div>", words)
+
+
+def show_in(place: Output, *pieces: Markup) -> None:
+    """Show ``pieces`` in an output: only there JupyterLab finds the file that a player links to, not in an HTML widget,
+    whose links would lead to a page of JupyterLab's own."""
+    place.outputs = ({"output_type": "display_data", "data": stack(*pieces)._repr_mimebundle_(), "metadata": {}},)
 
 
 def service_log(path: Path, lines: int = LOG_LINES) -> Markup:

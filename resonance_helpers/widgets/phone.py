@@ -17,7 +17,7 @@ import ipywidgets as widgets
 from IPython.display import display
 
 from .. import phrases
-from ..charts.markup import Markup, escape, stack
+from ..charts.markup import Markup, escape
 from ..messages import ResonanceError, message
 from ..recordings import intake, long_recording
 from ..recordings.intake import Item, Plan
@@ -25,7 +25,7 @@ from ..recordings.long_recording import CutOptions, Pairing, State
 from ..recordings.long_recording import LongRecording as Recording
 from ..settings import AUDIO_SUFFIXES, SAMPLE_RATE
 from ..workspace import Workspace
-from .lines import player
+from .lines import player, show_in
 from .progress_bar import duration
 
 ROWS = 10  # on a page
@@ -247,7 +247,7 @@ class LongRecording(_Panel):
         facts: dict[str, Any] = {"number": number, "time": _clock(line.piece.start), "seconds": line.piece.seconds}
         path = long_recording.piece_file(self.workspace, self.recording, line.piece)
         title = message("phone.long.piece", **facts)
-        _show(row.head, player(path, title))
+        show_in(row.head, player(path, title))
         row.text.tooltip, row.note.value = title, ""
         row.text.value, row.text.disabled = self.pairing.text(row.index), line.state != "open"
         for name, button in row.buttons.items():
@@ -371,7 +371,7 @@ class TakeIn(_Panel):
 
     def _fill(self, row: _FileRow) -> None:
         item = self.plan.items[row.index]
-        _show(row.head, *_pieces(item))
+        show_in(row.head, *_pieces(item))
         row.text.value, row.use.value = self.texts[item.shown], self.used[item.shown]
         row.text.tooltip = item.shown
         row.use.tooltip = message("phone.take.use.tip", name=item.shown)
@@ -393,12 +393,6 @@ def _clock(sample: int) -> str:
     """Where a sample lies, as a player shows it."""
     minutes, seconds = divmod(sample // SAMPLE_RATE, 60)
     return f"{minutes}:{seconds:02d}"
-
-
-def _show(place: widgets.Output, *pieces: Markup) -> None:
-    """Show ``pieces`` in an output: only there JupyterLab finds the file that a player links to, not in an HTML widget,
-    whose links would lead to a page of JupyterLab's own."""
-    place.outputs = ({"output_type": "display_data", "data": stack(*pieces)._repr_mimebundle_(), "metadata": {}},)
 
 
 def _pieces(item: Item) -> list[Markup]:

@@ -7,7 +7,9 @@ const PROMPT_MS = 8000; // a browser without a voice never says that it has ende
 const QUIET_MS = 300; // between the prompt or the beep and the take: neither may be in it
 const WAIT_S = 12; // hands-free: for the first sound
 const KEPT_TAIL_S = 0.5; // hands-free: of the silence that ended the take
+const ON_THE_WAY_MS = 250;
 const ANSWER_MS = 20000;
+const REST_MS = 20000; // hands-free: nobody has to press to go on
 const LEFT_TO_THE_BROWSER = new Set(["Tab", "Shift", "Control", "Alt", "Meta", "CapsLock", "F5", "F11", "F12"]);
 
 const WORKLET = `registerProcessor("take", class extends AudioWorkletProcessor {
@@ -19,8 +21,9 @@ const WORKLET = `registerProcessor("take", class extends AudioWorkletProcessor {
 
 // ── The microphone ──────────────────────────────────────────────────────────
 class Microphone {
-  constructor(onBlock) {
+  constructor(onBlock, onLost) {
     this.onBlock = onBlock;
+    this.onLost = onLost;
   }
 
   get open() {
@@ -45,6 +48,7 @@ class Microphone {
     const node = new AudioWorkletNode(this.context, "take");
     node.port.onmessage = (event) => this.onBlock(event.data);
     this.source.connect(node);
+    this.stream.getTracks()[0].onended = this.onLost; // unplugged
     await this.context.resume();
   }
 
@@ -157,14 +161,21 @@ function build(el, texts) {
   return view;
 }
 
+// A voice of this computer: others send the phrase to a company that speaks it.
+const ownVoice = () => window.speechSynthesis?.getVoices().find((voice) => voice.localService && /^zh/i.test(voice.lang));
+
 function say(phrase) {
   return new Promise((done) => {
-    if (!window.speechSynthesis) return done();
+    const end = () => {
+      speechSynthesis.cancel(); // whatever is still spoken would be in the take
+      done();
+    };
     const words = new SpeechSynthesisUtterance(phrase);
+    words.voice = ownVoice();
     words.lang = "zh-CN";
     words.rate = 0.85;
-    words.onend = words.onerror = done;
-    setTimeout(done, PROMPT_MS);
+    words.onend = words.onerror = end;
+    setTimeout(end, PROMPT_MS);
     speechSynthesis.speak(words);
   });
 }
@@ -172,7 +183,8 @@ function say(phrase) {
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 // ── One recorder on the page ────────────────────────────────────────────────
-// ``mode`` is what a press means now: idle → asking → prompting → recording → saving → idle; playing; stopped.
+// ``mode`` is what a press means now: idle → asking → prompting → recording → ending → saving → idle; playing; stopped;
+// lost, until the kernel answers: what is recorded before could become a take of another phrase.
 class Recorder {
   constructor(model, el) {
     this.model = model;
@@ -180,7 +192,7 @@ class Recorder {
     this.view = build(el, this.texts);
     this.mode = "idle";
     this.lastPress = -DEBOUNCE_MS;
-    this.microphone = new Microphone((block) => this.hear(block));
+    this.microphone = new Microphone((block) => this.hear(block), () => this.unplugged());
     this.listen();
     this.show();
   }
@@ -199,10 +211,10 @@ class Recorder {
       else if (!event.repeat) this.press();
     });
     root.addEventListener("keydown", (event) => event.stopPropagation());
-    buttons.play.onclick = () => this.ask("play", "playing");
-    buttons.redo.onclick = () => this.record(true);
-    for (const name of ["previous", "next", "skip"]) buttons[name].onclick = () => this.ask(name);
-    buttons.stop.onclick = () => this.stop();
+    this.onButton("play", () => this.ask("play", "playing"));
+    this.onButton("redo", () => this.record(true));
+    for (const name of ["previous", "next", "skip"]) this.onButton(name, () => this.ask(name));
+    this.onButton("stop", () => this.stop());
     buttons.large.onclick = () => (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen());
     for (const name of ["hands_free", "spoken"]) {
       this.view[name].onchange = () => this.set(name, this.view[name].checked);
@@ -219,12 +231,23 @@ class Recorder {
     this.show();
   }
 
+  onButton(name, act) {
+    this.view.buttons[name].onclick = () => {
+      if (!this.trembled()) act();
+      this.view.panel.focus({ preventScroll: true }); // where the next key is meant to go
+    };
+  }
+
   // ── What a press means ──
+  trembled() {
+    const before = this.lastPress;
+    this.lastPress = performance.now();
+    return this.lastPress - before < DEBOUNCE_MS;
+  }
+
   press() {
-    const now = performance.now();
-    if (now - this.lastPress < DEBOUNCE_MS) return;
-    this.lastPress = now;
-    if (this.mode === "recording") this.send();
+    if (this.trembled()) return;
+    if (this.mode === "recording") this.end();
     else if (this.mode === "stopped") this.become("idle");
     else if (this.mode === "idle") this.goOn();
   }
@@ -244,11 +267,14 @@ class Recorder {
       await this.microphone.start();
     } catch (error) {
       await this.microphone.stop();
-      this.become("idle");
+      if (this.mode === "asking") this.become("idle");
       return this.tell(trouble(error, this.texts));
     }
+    if (this.mode !== "asking") return this.microphone.stop(); // stopped while the browser asked
     this.become("prompting");
-    if (this.model.get("spoken")) await say(this.state.phrase);
+    if (this.model.get("spoken") && ownVoice()) await say(this.state.phrase);
+    else if (this.model.get("spoken")) this.tell(this.texts.no_voice);
+    if (this.mode !== "prompting") return;
     if (this.model.get("hands_free")) await this.microphone.beep();
     if (this.model.get("spoken") || this.model.get("hands_free")) await pause(QUIET_MS);
     if (this.mode !== "prompting") return; // stopped meanwhile
@@ -258,6 +284,7 @@ class Recorder {
   }
 
   hear(block) {
+    if (this.mode === "ending") this.take.add(block);
     if (this.mode !== "recording") return;
     const level = this.take.add(block);
     this.view.meter.value = Math.max(level * 4, this.view.meter.value * 0.9);
@@ -269,12 +296,25 @@ class Recorder {
     }
   }
 
+  // What was spoken until now may still be on its way from the microphone.
+  end() {
+    this.become("ending");
+    setTimeout(() => this.mode === "ending" && this.send(), ON_THE_WAY_MS);
+  }
+
+  unplugged() {
+    this.microphone.stop();
+    if (["recording", "ending", "prompting"].includes(this.mode)) this.become("idle");
+    this.tell(this.texts.missing);
+  }
+
   send(full = false) {
     const { turn } = this.state;
     const { redo, take } = this;
     this.become("saving");
     this.expectAnswer();
-    this.model.send({ type: "take", turn, rate: take.rate, redo, full }, undefined, [take.samples().buffer]);
+    const day = new Date().toLocaleDateString("sv"); // here, as 2026-11-23; the kernel may be in another country
+    this.model.send({ type: "take", turn, day, rate: take.rate, redo, full }, undefined, [take.samples().buffer]);
   }
 
   ask(type, mode = "saving") {
@@ -286,7 +326,7 @@ class Recorder {
 
   expectAnswer() {
     this.waiting = setTimeout(() => {
-      this.become("idle");
+      this.become("lost");
       this.tell(this.texts.lost);
     }, ANSWER_MS);
   }
@@ -295,12 +335,12 @@ class Recorder {
   answered() {
     clearTimeout(this.waiting);
     const alone = this.model.get("hands_free") && this.mode === "saving";
-    this.become("idle");
+    if (this.mode !== "stopped") this.become("idle");
     const { stage, mark, turn } = this.state;
-    if (!alone || stage !== "phrase" || mark === "error") return;
+    if (!alone || !["phrase", "rest"].includes(stage) || mark === "error") return;
     setTimeout(() => {
       if (this.mode === "idle" && this.state.turn === turn && this.model.get("hands_free")) this.goOn();
-    }, mark === "retry" ? 4000 : mark ? 1500 : 600);
+    }, stage === "rest" ? REST_MS : mark === "retry" ? 4000 : mark ? 1500 : 600);
   }
 
   async play({ type, rate }, bytes) {
@@ -322,7 +362,7 @@ class Recorder {
   }
 
   stop() {
-    if (this.mode === "saving") return;
+    if (["saving", "ending"].includes(this.mode)) return;
     window.speechSynthesis?.cancel();
     this.microphone.stop();
     this.become("stopped");
@@ -350,6 +390,8 @@ class Recorder {
     const free = this.model.get("hands_free");
     if (this.mode === "recording") return free ? this.texts.recording_free : this.texts.recording;
     if (this.mode === "stopped") return this.texts.stopped;
+    if (this.mode === "ending") return this.texts.saving;
+    if (this.mode === "lost") return "";
     if (this.mode !== "idle") return this.texts[this.mode];
     if (stage !== "phrase") return told;
     if (mark === "saved") return free ? this.texts.saved_free : this.texts.saved;
@@ -377,7 +419,7 @@ class Recorder {
     previous.disabled = !idle || !state.back;
     next.disabled = !idle || !state.sound;
     skip.disabled = !idle || state.sound || state.stage !== "phrase";
-    stop.disabled = ["saving", "stopped"].includes(mode);
+    stop.disabled = ["ending", "saving", "stopped"].includes(mode);
     view.hands_free.checked = this.model.get("hands_free");
     view.spoken.checked = this.model.get("spoken");
     view.silence_s.value = this.model.get("silence_s");

@@ -7,7 +7,9 @@ sound is in the widget's state, so none is saved with the notebook.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ _HERE = Path(__file__).parent
 _PREFIX = "recorder."
 _REASON = "{reason}"
 _RATES = range(8_000, 384_001)  # Hz, of sound cards
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+PRACTICE = "recorder_practice"  # in OUTPUT_DIR: what is recorded during a rehearsal
 
 
 class Recorder(anywidget.AnyWidget):
@@ -44,6 +48,8 @@ class Recorder(anywidget.AnyWidget):
 
     def __init__(self, workspace: Workspace, phrases: Sequence[Phrase] = (), day: str = "") -> None:
         super().__init__()
+        if workspace.is_sample:  # a real voice has no place among synthetic ones, for which nobody has to agree
+            workspace = replace(workspace, data_dir=workspace.output_dir / PRACTICE, is_sample=False)
         self.session = Session(workspace, tuple(phrases), day)
         self.texts = dict(_sentences())
         self._turn = 0
@@ -69,13 +75,15 @@ class Recorder(anywidget.AnyWidget):
             return
         try:
             act()
-        except ResonanceError as error:
+        except (ResonanceError, OSError) as error:
             self._show([str(error)], "error")
 
     def _keep(self, content: dict[str, Any], buffers: Sequence[memoryview]) -> None:
         rate = content.get("rate")
         if len(buffers) != 1 or buffers[0].nbytes % 2 or not isinstance(rate, int) or rate not in _RATES:
             raise ResonanceError("RZ-0432")
+        if _DAY.fullmatch(str(content.get("day"))):  # where the person is, not where the kernel is
+            self.session.day = content["day"]
         samples = np.frombuffer(buffers[0], dtype="<i2").astype(np.float32) / 32768.0
         kept = self.session.keep(samples, rate, redo=bool(content.get("redo")))
         full = [message("recorder.full", longest=f"{LONGEST_S:g}")] if content.get("full") else []

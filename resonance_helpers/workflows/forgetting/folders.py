@@ -33,6 +33,7 @@ OUTPUT = {
     "notebooks": "notebooks",
     "cache": "cache",
     "sample_data": "recordings",
+    "recorder_practice": "recordings",
     "report.json": "reports",
     "report.html": "reports",
     "reading_list.html": "labels",
