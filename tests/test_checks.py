@@ -19,7 +19,7 @@ from resonance_helpers.recordings.alike import fingerprint, same_sound
 from resonance_helpers.recordings.texts import odd_paces, written_differently
 from resonance_helpers.settings import MIN_RECORDINGS, SAMPLE_RATE, SOUND_RULES
 from resonance_helpers.text import toneless
-from resonance_helpers.widgets import collecting, lines
+from resonance_helpers.widgets import collecting, lines, second_opinion
 from resonance_helpers.widgets import recordings as recordings_widget
 from resonance_helpers.workspace import REPOSITORY
 
@@ -284,6 +284,31 @@ def test_swapped_texts_are_hinted_at_and_verdicts_stay(workspace: Workspace) -> 
         ("audio_raw/003.wav", meant[3]),
     }
     assert checked.count("ok") == 12 and all("不算结论" in hint.sentence for hint in hints)
+
+
+def test_a_second_opinion_comes_when_a_button_is_pressed(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = json.loads(workspace.labels.read_text(encoding="utf-8"))
+    meant = [entry["text"] for entry in entries]
+    entries[1]["text"], entries[3]["text"] = meant[3], meant[1]
+    put(workspace.data_dir, {}, entries)
+    loaded: list[object] = []
+    monkeypatch.setattr(second_opinion.base_models, "resolve", lambda name, cache: name)
+    monkeypatch.setattr(second_opinion, "load_speech_model", lambda base: loaded.append(base) or Listening(meant))
+    opinion = widgets.SecondOpinion(workspace, recordings.check(workspace), "some/model")
+    assert not loaded  # the cell alone asks nobody
+    opinion.button.click()
+    said = capsys.readouterr().out
+    assert loaded == ["some/model"] and "001.wav" in said and "003.wav" in said and not opinion.button.disabled
+
+
+def test_a_second_opinion_without_a_model_is_a_sentence(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opinion = widgets.SecondOpinion(workspace, recordings.check(workspace), "./nowhere")
+    opinion.button.click()
+    assert "RZ-06" in capsys.readouterr().out and not opinion.button.disabled
 
 
 def test_a_model_that_understands_nothing_hints_at_nothing(workspace: Workspace) -> None:

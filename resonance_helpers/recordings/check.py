@@ -107,6 +107,8 @@ def check(
     """
     recordings = Recordings(workspace)
     if not workspace.labels.exists() and not recordings.files:
+        if on_progress:
+            on_progress(0, 0)
         return RecordingsCheck((), (), (), (_notice("RZ-0466", needed=MIN_RECORDINGS),), _totals([]))
     labels = read_labels(workspace.labels)
     matches = recordings.match(labels)

@@ -62,6 +62,7 @@ _HOMES = {
     "recordings": ("show_hints", "show_recordings"),
     "phone": ("LongRecording", "TakeIn"),
     "recorder": ("Recorder",),
+    "second_opinion": ("SecondOpinion",),
     "phrase_list": ("PhraseList", "show_phrases"),
     "codes": ("PhoneCodes",),
     "consent_form": ("ConsentForm",),

@@ -29,16 +29,16 @@ class _Bar:
         now = time.monotonic()
         if self.handle and (done >= total or now - self.drawn >= REDRAW_S):
             self.drawn = now
-            self.handle.update(self._picture(done, total))
+            self.handle.update(self._picture(done, total, is_over=done >= total))
 
-    def _picture(self, done: int, total: int) -> Markup:
-        words = f"{self.description} {done}/{total or '?'} · {self._time(done, total)}"
-        position = f'value="{done}" max="{total}"' if total else ""
+    def _picture(self, done: int, total: int, is_over: bool = False) -> Markup:
+        words = f"{self.description} {done}/{total if total or is_over else '?'} · {self._time(done, total, is_over)}"
+        position = f'value="{done}" max="{total}"' if total else 'value="1"' if is_over else ""
         return Markup(f"<div><progress {position}></progress> {escape(words)}</div>", words)
 
-    def _time(self, done: int, total: int) -> str:
+    def _time(self, done: int, total: int, is_over: bool) -> str:
         spent = time.monotonic() - self.began
-        if total and done >= total:
+        if is_over:
             return message("widget.progress.done", time=duration(spent))
         if not done:
             return message("widget.progress.begun")
