@@ -225,15 +225,16 @@ def test_a_stored_output_that_is_no_longer_true_fails(notebooks_copy: Path) -> N
 @pytest.mark.slow
 @needs_sample
 def test_lessons_01_to_05_run_for_a_folder_with_nothing_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first lesson that needs recordings stops, names its code in the user's language, and can be resumed."""
+    """Lesson 04 offers the recorder; the first lesson that needs recordings stops, names its code in the user's language,
+    and can be resumed."""
     monkeypatch.setenv("RESONANCE_LANG", "en")
     data, output = tmp_path / "data", tmp_path / "out"
     data.mkdir()
     arguments = ["run", "--data", str(data), "--output", str(output), "--patient", "p-01", "--lessons", "2,4,5"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
-    assert "[RZ-1407]" in result.stderr and "[RZ-0401]" in result.stderr and "labels.json" in result.stderr
-    assert [path.name[:2] for path in sorted((output / "notebooks").iterdir())] == ["02", "04"]
+    assert "[RZ-1407]" in result.stderr and "[RZ-0006]" in result.stderr and "labels.json" in result.stderr
+    assert [path.name[:2] for path in sorted((output / "notebooks").iterdir())] == ["02", "04", "05"]
 
     for name in ("labels.json", "audio_raw"):
         source, target = SAMPLE_DIR / name, data / name
