@@ -16,7 +16,6 @@ import argparse
 import asyncio
 import hashlib
 import json
-import multiprocessing
 import sys
 import time
 from collections import Counter
@@ -199,7 +198,7 @@ def run(seconds: float, seed: int, keep: Path, decoders: Decoders) -> Report:
     for case in endless:
         if time.monotonic() > ends:
             break
-        (process,) = (each for each in multiprocessing.active_children() if each.name == "decoder")
+        process = its_process(decoders)
         forget_peak(process)
         began = time.monotonic()
         outcome = decoded(decoders, case.content)
@@ -217,6 +216,13 @@ def run(seconds: float, seed: int, keep: Path, decoders: Decoders) -> Report:
                 {"problem": problem, "file": name, "case": case.number, "kind": case.kind, "changes": case.changes}
             )
     return report
+
+
+def its_process(decoders: Decoders) -> BaseProcess:
+    """That of the one worker, which is idle between two cases."""
+    worker = decoders._idle.get()
+    decoders._idle.put(worker)
+    return worker.process
 
 
 def decoded(decoders: Decoders, content: bytes) -> str:

@@ -23,8 +23,11 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def plain(panel: widgets.PhoneCodes) -> str:
     InteractiveShell.instance()
-    with capture_output() as captured:
-        panel._ipython_display_()
+    try:
+        with capture_output() as captured:
+            panel._ipython_display_()
+    finally:
+        InteractiveShell.clear_instance()  # other tests display as a plain script does
     return captured.outputs[0].data["text/plain"]
 
 
