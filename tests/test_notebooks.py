@@ -225,8 +225,8 @@ def test_a_stored_output_that_is_no_longer_true_fails(notebooks_copy: Path) -> N
 @pytest.mark.slow
 @needs_sample
 def test_lessons_01_to_05_run_for_a_folder_with_nothing_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lesson 04 offers the recorder; the first lesson that needs recordings stops, names its code in the user's language,
-    and can be resumed."""
+    """Lesson 04 offers the recorder; the first lesson that needs recordings stops, names its code in the user's
+    language, and can be resumed."""
     monkeypatch.setenv("RESONANCE_LANG", "en")
     data, output = tmp_path / "data", tmp_path / "out"
     data.mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -74,6 +75,19 @@ def test_closing_finishes_what_was_accepted() -> None:
         return segment.text
 
     assert asyncio.run(ask_and_close()) == SHOWN["alice"]
+
+
+def test_who_is_stopped_while_starting_leaves_no_process_behind() -> None:
+    async def start_and_close() -> None:
+        engine = Engine(Voices, lambda patient: 0, ServiceSettings(decoders=2), Metrics())
+        loading = asyncio.create_task(engine.load())
+        await asyncio.sleep(0.05)
+        loading.cancel()
+        await engine.close()
+
+    before = set(multiprocessing.active_children())
+    asyncio.run(start_and_close())
+    assert set(multiprocessing.active_children()) <= before
 
 
 def test_a_service_that_is_told_to_stop_still_answers_whoever_waits(folder_of_two: Path) -> None:

@@ -119,6 +119,7 @@ class Engine:
         self._model = ThreadPoolExecutor(1, thread_name_prefix="inference")  # one: see voices
         self._waiting: deque[_Piece] = deque()
         self._something_waits = asyncio.Event()
+        self._starting: asyncio.Future[None] | None = None  # the decoders
         self._answering: asyncio.Task[None] | None = None
         self.inside = 0  # requests that are being answered or wait
         self._last_s = 1.0  # what the last call of the model took: an honest guess for Retry-After
@@ -131,9 +132,9 @@ class Engine:
     async def load(self) -> None:
         """Load the voices in the thread that will use them; until then every recording is refused."""
         loop = asyncio.get_running_loop()
-        starting = loop.run_in_executor(None, self._decoders.start)
+        self._starting = loop.run_in_executor(None, self._decoders.start)
         voices = await loop.run_in_executor(self._model, self._load)
-        await starting
+        await asyncio.shield(self._starting)
         self._answering = asyncio.create_task(self._answer_all(voices))
         self._voices = voices
 
@@ -168,6 +169,8 @@ class Engine:
         self._closing = True
         while self.inside:
             await asyncio.sleep(0.01)
+        if self._starting:  # who is stopped while starting would leave processes behind
+            await asyncio.wait({self._starting})
         if self._answering:
             self._answering.cancel()
             with contextlib.suppress(asyncio.CancelledError):
