@@ -150,7 +150,12 @@ def test_an_open_connection_takes_nobodys_turn(url: str) -> None:
 
 
 def test_every_answer_has_the_headers_that_protect_its_reader(url: str) -> None:
-    for response in (HTTP.get(f"{url}/livez"), post(url), HTTP.get(f"{url}/nothing"), HTTP.get(url, headers=KEY)):
+    for response in (
+        HTTP.get(f"{url}/livez"),
+        post(url),
+        HTTP.get(f"{url}/nothing"),
+        HTTP.get(f"{url}/readyz", headers=KEY),
+    ):
         assert {name: response.headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
 
 
