@@ -1,10 +1,10 @@
 """How much room does a window need behind the clip? Two figures behind ``settings.WINDOW_SLACK_S``.
 
-    python benchmarks/window_slack.py --data DATA_DIR --output OUTPUT_DIR --base-model FOLDER
+    python benchmarks/window_slack.py --data DATA_DIR --output OUTPUT_DIR --patient ID [--base-model FOLDER]
 
 *What it is for*: the share of test clips that are longer than the longest training clip and the slack together, for
 training sets of 30, 50 and 100 recordings drawn at random. *What it costs or saves*: the CER of one trained adapter
-when every known clip is heard in a window of its own length and the slack. Prints JSON.
+when every known clip is heard in a window of its own length and the slack; only with ``--base-model``. Prints JSON.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from resonance_helpers import adapter, open_workspace
 from resonance_helpers.audio import read_wav
 from resonance_helpers.base_models import resolve
 from resonance_helpers.scoring import is_endless, score
-from resonance_helpers.settings import SAMPLE_RATE
+from resonance_helpers.settings import SAMPLE_RATE, TrainingSettings
 from resonance_helpers.splits import split_utterances
-from resonance_helpers.utterances import load_utterances
+from resonance_helpers.utterances import Utterance, load_utterances
 from resonance_helpers.whisper import load_speech_model
+from resonance_helpers.workspace import Workspace
 
 SLACKS_S = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
 SIZES, DRAWS = (30, 50, 100), 1000
@@ -41,34 +43,41 @@ def longer(train_s: np.ndarray, test_s: np.ndarray) -> dict[int, dict[str, float
     return found
 
 
-def main() -> None:
-    """Print both figures for one trained voice."""
-    parser = argparse.ArgumentParser(description="How much room a window needs behind the clip.")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--base-model", required=True)
-    options = parser.parse_args()
-    manifest = adapter.read_manifest(options.output / "adapter")
-    workspace = open_workspace(options.data, options.output, manifest.patient_id)
-    split = split_utterances(load_utterances(workspace), manifest.seed)
-    seconds = [np.array([u.seconds for u in part]) for part in (split.train, split.known + split.new)]
-    found: dict[str, Any] = {"longer": longer(*seconds), "cer": {}}
-
-    speech = load_speech_model(resolve(options.base_model, workspace.cache))
+def cer_by_slack(workspace: Workspace, known: Sequence[Utterance], base_model: str) -> dict[str, Any]:
+    """slack → what the adapter of ``workspace`` makes of ``known`` with it."""
+    speech = load_speech_model(resolve(base_model, workspace.cache))
     adapter.attach(speech, workspace.adapter)
-    clips = [read_wav(u.wav) for u in split.known]
+    clips = [read_wav(u.wav) for u in known]
+    found = {}
     with adapter.using(speech, "default"):
         for slack in SLACKS_S:
             windows = [math.ceil((len(clip) / SAMPLE_RATE + slack) * 50) / 50 for clip in clips]  # whole positions
             heard = [speech.recognise([clip], window)[0] for clip, window in zip(clips, windows, strict=True)]
-            figures = score([u.text for u in split.known], heard)
-            found["cer"][f"{slack:g}"] = {
+            figures = score([u.text for u in known], heard)
+            found[f"{slack:g}"] = {
                 "n": figures.n,
                 "cer": round(figures.cer, 3),
                 "cer_ci": [round(limit, 3) for limit in figures.cer_ci],
                 "exact": round(figures.exact, 3),
                 "endless": sum(map(is_endless, heard)),
             }
+    return found
+
+
+def main() -> None:
+    """Print both figures for one trained voice."""
+    parser = argparse.ArgumentParser(description="How much room a window needs behind the clip.")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--patient", required=True)
+    parser.add_argument("--base-model")
+    options = parser.parse_args()
+    workspace = open_workspace(options.data, options.output, options.patient)
+    split = split_utterances(load_utterances(workspace), TrainingSettings().seed)
+    seconds = [np.array([u.seconds for u in part]) for part in (split.train, split.known + split.new)]
+    found: dict[str, Any] = {"longer": longer(*seconds)}
+    if options.base_model:
+        found["cer"] = cer_by_slack(workspace, split.known, options.base_model)
     print(json.dumps(found, indent=1))
 
 
