@@ -49,7 +49,7 @@ function Install-Resonance {
         $version = (Select-String -Path constraints.txt -Pattern "^torch==(.+)$").Matches[0].Groups[1].Value
         Invoke-Checked $VenvPython -m pip install --quiet -c constraints.txt "torch==$version+$env:TORCH" --index-url "https://download.pytorch.org/whl/$env:TORCH"
     }
-    Invoke-Checked $VenvPython -m pip install --quiet -c constraints.txt -e ".[serve,test]"
+    Invoke-Checked $VenvPython -m pip install --quiet -c constraints.txt -e ".[serve,export,test]"
     Set-Content $stampFile $stamp
     Write-Host "安装好了。/ Installed."
 }

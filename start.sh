@@ -60,7 +60,7 @@ setup() {
     elif [ -n "${TORCH:-}" ]; then
         "$VENV/bin/python" -m pip install $quiet -c constraints.txt "torch==$(sed -n "s/^torch==//p" constraints.txt)+$TORCH" --index-url "https://download.pytorch.org/whl/$TORCH"
     fi
-    "$VENV/bin/python" -m pip install $quiet -c "$constraints" -e ".[serve,test]"
+    "$VENV/bin/python" -m pip install $quiet -c "$constraints" -e ".[serve,export,test]"
     echo "$stamp" >"$VENV/.resonance-setup"
     say "安装好了。/ Installed."
 }

@@ -1,5 +1,5 @@
-"""The command line: ``resonance run``, ``learning-curve``, ``cross-validate``, ``serve``, ``keys``, ``import``,
-``forget`` and ``version``.
+"""The command line: ``resonance run``, ``learning-curve``, ``cross-validate``, ``serve``, ``keys``, ``export``,
+``import``, ``forget`` and ``version``.
 
 Nothing heavy is imported before a command needs it, so that ``--help`` answers at once.
 """
@@ -20,7 +20,7 @@ import typer
 from . import __version__
 from .messages import ResonanceError, message
 from .settings import SAMPLE_PATIENT, ServiceSettings, TrainingSettings
-from .workspace import REPOSITORY, open_workspace
+from .workspace import REPOSITORY, megabytes, open_workspace
 
 if TYPE_CHECKING:
     from .service.keys import StoredKey
@@ -244,6 +244,27 @@ def check_service(
         typer.echo(message("cli.check.good" if good else "cli.check.bad"))
         if not good:
             raise typer.Exit(1)
+
+
+@app.command(name="export", help=message("cli.export.help"))
+def make_export(
+    data: Annotated[str, typer.Option(help=message("cli.run.data"))] = "",
+    output: Annotated[str, typer.Option(help=message("cli.run.output"))] = "",
+    patient: Annotated[str, typer.Option(help=message("cli.run.patient"))] = SAMPLE_PATIENT,
+    kind: Annotated[list[str] | None, typer.Option(help=message("cli.export.kind"))] = None,
+    base_model: Annotated[str, typer.Option(help=message("cli.run.base_model"))] = "",
+) -> None:
+    with _said_plainly():
+        workspace = open_workspace(data, output, patient)
+        from . import export
+
+        if not kind:
+            typer.echo(message("cli.export.bundle", path=export.export_adapter(workspace).zip))
+            return
+        for made in export.export_models(workspace, ",".join(kind), base_model):
+            typer.echo(
+                message("cli.export.model", path=made.folder, size=megabytes(made.bytes), window=f"{made.window_s:g}")
+            )
 
 
 @app.command(name="import", help=message("cli.import.help"))

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-EXTRAS = ("serve", "test")  # what set-up installs
+EXTRAS = ("serve", "export", "test")  # what set-up installs
 DIRECT = [*PROJECT["dependencies"], *(text for extra in EXTRAS for text in PROJECT["optional-dependencies"][extra])]
 PINS = {
     canonicalize_name(pin.name): pin
@@ -113,7 +113,7 @@ def test_start_scripts_do_the_same(script: str) -> None:
     text = read(script)
     for same in (
         "-c constraints.txt",
-        '-e ".[serve,test]"',
+        '-e ".[serve,export,test]"',
         "(3, 11) <= sys.version_info[:2] <= (3, 13)",
         "lab notebooks/01_check_gpu.ipynb",
         "https://download.pytorch.org/whl/$",
@@ -199,7 +199,7 @@ def test_set_up_happens_once_and_again_when_the_dependencies_change(tmp_path: Pa
     environ = {"PYTHON": str(fake_python(tmp_path / "bin")), "VENV": str(tmp_path / "a venv")}
     assert run_start("--setup", **environ).returncode == 0
     asked = (tmp_path / "bin/asked").read_text()
-    assert "-c constraints.txt -e .[serve,test]" in asked
+    assert "-c constraints.txt -e .[serve,export,test]" in asked
     assert run_start("--setup", **environ).returncode == 0
     assert (tmp_path / "bin/asked").read_text() == asked
     assert run_start("--setup", TORCH="cu126", **environ).returncode == 0

@@ -18,9 +18,9 @@ from ..messages import ResonanceError, message
 from ..settings import DEFAULT_BASE_MODEL, PRACTICE_MODEL
 from ..workspace import PRACTICE_MODEL_DIR, Workspace
 from .sources import Source, default_sources, fetch_from_any
-from .weights import SOURCE_FILE, missing_files, needed_files, tensors_sha256
+from .weights import SOURCE_FILE, missing_files, needed_files, parameter_count, tensors_sha256
 
-__all__ = ["BaseModel", "Source", "default_name", "default_sources", "resolve", "tensors_sha256"]
+__all__ = ["BaseModel", "Source", "default_name", "default_sources", "parameter_count", "resolve", "tensors_sha256"]
 
 OWN_FOLDER_REVISION = "local"  # the revision of a folder that does not say where it came from
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

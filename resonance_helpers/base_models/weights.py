@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -68,6 +69,19 @@ def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that hold the weights of the model in ``folder``."""
     single = folder / WEIGHTS_FILE
     return [single] if single.exists() else [folder / name for name in _shards_named(folder)]
+
+
+def parameter_count(folder: Path) -> int:
+    """How many numbers the weights in ``folder`` are, from the headers of the files alone; an output layer that repeats
+    the embedding is not counted."""
+    from safetensors import safe_open
+
+    shapes: dict[str, list[int]] = {}
+    for path in weight_files(folder):
+        with safe_open(path, framework="numpy") as file:
+            names = file.keys()
+            shapes |= {name: file.get_slice(name).get_shape() for name in names}
+    return sum(math.prod(shape) for name, shape in shapes.items() if _TIED.get(name) not in shapes)
 
 
 def tensors_sha256(folder: Path) -> str:

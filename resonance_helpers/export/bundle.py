@@ -50,7 +50,7 @@ def export_adapter(workspace: Workspace) -> Export:
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, data)
-    files = tuple((name, len(data), _purpose(name)) for name, data in contents.items())
+    files = tuple((name, len(data), purpose(name)) for name, data in contents.items())
     return Export(bundle, files, sum(len(data) for data in contents.values()))
 
 
@@ -74,6 +74,7 @@ def _check_room(bundle: Path, contents: Mapping[str, bytes]) -> None:
         raise ResonanceError("RZ-0801", path=bundle, needed=megabytes(needed), free=megabytes(free))
 
 
-def _purpose(name: str) -> str:
+def purpose(name: str) -> str:
+    """What the file ``name`` of an export is for."""
     key = f"export.file.{name}"
     return message(key if key in catalogue() else "export.file.other")

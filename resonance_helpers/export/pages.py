@@ -1,4 +1,4 @@
-"""The two pages of a bundle, each in both languages: how to use it without this project, and what it was made from.
+"""The two pages of an export, each in both languages: how to use it without this project, and what it was made from.
 
 Neither names a person, quotes a recording or knows a path of this machine.
 """
@@ -41,6 +41,40 @@ print(processor.batch_decode(tokens, skip_special_tokens=True)[0].strip())
 """
 )
 
+# Of whole models; a test takes them out of their README.md and runs them.
+MERGED_SCRIPT = Template(
+    """\
+import sys
+from pathlib import Path
+import librosa
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+folder = str(Path(__file__).parent)
+processor = WhisperProcessor.from_pretrained(folder)
+model = WhisperForConditionalGeneration.from_pretrained(folder).eval()
+sound, rate = librosa.load(sys.argv[1], sr=$sample_rate)
+features = processor(sound, sampling_rate=rate, return_tensors="pt").input_features
+tokens = model.generate(features)  # language, task and a bound on the tokens stand in generation_config.json
+print(processor.batch_decode(tokens, skip_special_tokens=True)[0].strip())
+"""
+)
+CT2_SCRIPT = Template(
+    """\
+import sys
+from pathlib import Path
+import numpy as np
+from faster_whisper import WhisperModel, decode_audio
+
+sound = decode_audio(sys.argv[1], sampling_rate=$sample_rate)
+# faster-whisper fills a short recording up with what is no silence, and then hears other words: so do it beforehand
+sound = np.pad(sound, (0, max(0, $window * $sample_rate - len(sound))))
+model = WhisperModel(str(Path(__file__).parent), device="cpu", compute_type="$numbers")
+how = dict(language="$language", beam_size=1, temperature=0, max_new_tokens=$tokens, without_timestamps=True)
+segments, _ = model.transcribe(sound, no_speech_threshold=None, condition_on_previous_text=False, **how)
+print("".join(segment.text for segment in segments).strip())
+"""
+)
+
 
 def readme(manifest: Manifest) -> str:
     """README.md of the bundle: what it is, what it needs, and the script that uses it."""
@@ -58,12 +92,53 @@ def readme(manifest: Manifest) -> str:
     return "\n\n".join([f"# {manifest.patient_id}-adapter", *practice, *said, f"```python\n{script}```"]) + "\n"
 
 
-def model_card(workspace: Workspace, manifest: Manifest, brought: bytes | None = None) -> str:
-    """MODEL_CARD.md of the bundle. ``brought`` is the card that an imported adapter came with: where no test of this
-    adapter is known here, what was known there stays."""
+def readme_of_whole(manifest: Manifest, kind: str, window_s: float) -> str:
+    """README.md of a whole model that listens at ``window_s``: what it is, at which window, and the script for it."""
+    base = manifest.base_model["name"]
+    is_merged = kind == "merged"
+    facts = {"patient": manifest.patient_id, "base_model": base, "revision": manifest.base_model.get("revision", "")}
+    script = (MERGED_SCRIPT if is_merged else CT2_SCRIPT).substitute(
+        language=manifest.language,
+        sample_rate=SAMPLE_RATE,
+        tokens=MAX_NEW_TOKENS,
+        window=f"{window_s:g}",
+        numbers=kind.removeprefix("ct2-"),
+    )
+    practice = [message("export.whole.practice", lang, window=f"{window_s:g}") for lang in LANGUAGES]
+    said = []
+    for lang in LANGUAGES:
+        use = message("export.whole.use.merged" if is_merged else "export.whole.use.ct2", lang)
+        window = _window_note(manifest, window_s, lang)
+        said.append(message("export.whole.readme", lang, use=use, window=window, **facts).strip())
+    head = [f"# {manifest.patient_id}-{kind}", *(practice if base == PRACTICE_MODEL else [])]
+    return "\n\n".join([*head, *said, f"```python\n{script}```"]) + "\n"
+
+
+def _window_note(manifest: Manifest, window_s: float, lang: Language) -> str:
+    key = "export.whole.window.other" if manifest.window_s != window_s else "export.whole.window.same"
+    return message(key, lang, trained=f"{manifest.window_s:g}", window=f"{window_s:g}")
+
+
+def model_card(
+    workspace: Workspace, manifest: Manifest, brought: bytes | None = None, kind: str = "adapter", window_s: float = 0.0
+) -> str:
+    """MODEL_CARD.md of the bundle, or of a whole model of ``kind`` that listens at ``window_s``.
+
+    ``brought`` is the card that an imported adapter came with: where no test of this adapter is known here, what was
+    known there stays.
+    """
     splits = _scores(workspace, manifest)
-    if not splits and brought is not None:
-        return brought.decode()
+    card = brought.decode() if not splits and brought is not None else _card(workspace, manifest, splits)
+    if kind == "adapter":
+        return card
+    library = "transformers" if kind == "merged" else "ctranslate2"
+    card = card.replace('library_name: "peft"', f'library_name: "{library}"', 1)
+    card = card.replace(f"# {manifest.patient_id}-adapter", f"# {manifest.patient_id}-{kind}", 1)
+    notes = [message("export.whole.card", lang, note=_window_note(manifest, window_s, lang)) for lang in LANGUAGES]
+    return "\n\n".join([card.rstrip(), *notes]) + "\n"
+
+
+def _card(workspace: Workspace, manifest: Manifest, splits: Mapping[str, Any]) -> str:
     head = {
         "base_model": manifest.base_model["name"],
         "library_name": "peft",
