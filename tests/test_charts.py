@@ -24,8 +24,9 @@ from resonance_helpers import charts
 from resonance_helpers.charts import style
 from resonance_helpers.charts.data import VERDICTS
 from resonance_helpers.conversion import RateComparison, RateVersion
+from resonance_helpers.export import KINDS
 from resonance_helpers.gpu import Need
-from resonance_helpers.messages import catalogue, message
+from resonance_helpers.messages import LANGUAGES, catalogue, message
 from resonance_helpers.recordings import Row
 from resonance_helpers.scoring import Score, score
 from resonance_helpers.settings import PRESETS, ServiceSettings, TrainingSettings
@@ -262,6 +263,7 @@ def test_text_from_files_cannot_become_html() -> None:
         charts.flips_table([(evil, evil, "number")]),
         charts.guesses_table([Guess(1, evil, evil)]),
         charts.bundle_table(Facts(files=((evil, 1, evil),))),
+        charts.offers_table([Facts(kind="merged", bytes=1, window_s=4.0, refused=evil)]),
         charts.answered_table([charts.Answer(evil, evil, 0.1)]),
         charts.qr_card("", evil),
         charts.memory_bars_svg([Need(evil, 8, 1.0)], 2.0),
@@ -269,6 +271,20 @@ def test_text_from_files_cannot_become_html() -> None:
     ]
     for table in tables:
         assert "<img" not in table
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_each_kind_of_whole_model_says_its_size_place_and_window_or_why_not(
+    lang: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESONANCE_LANG", lang)
+    sizes = (296_000_000, 0, 81_000_000)
+    offers = [Facts(kind=kind, bytes=size, window_s=30.0, refused="") for kind, size in zip(KINDS, sizes, strict=True)]
+    shown = charts.offers_table([*offers, Facts(kind="ct2-int8", bytes=81_000_000, window_s=4.0, refused="RZ-0806")])
+    merged, unknown, small, refused = shown.alt.splitlines()[-4:]
+    assert "merged" in merged and "296" in merged and "transformers" in merged and "30" in merged
+    assert message("chart.offers.unknown") in unknown and "81" in small and "faster-whisper" in small
+    assert "RZ-0806" in refused and "81" not in refused and "4" in refused
 
 
 def test_guesses_of_clips_with_the_same_text_keep_their_own_rows() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from serving import make_adapter
+from random_voice import random_adapter
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperProcessor
 from transformers.models.whisper.modeling_whisper import sinusoids
 from typer.testing import CliRunner
@@ -31,7 +31,7 @@ from resonance_helpers.bundles import CARD, README
 from resonance_helpers.cli import app
 from resonance_helpers.export import pages, whole
 from resonance_helpers.messages import LANGUAGES, ResonanceError, message
-from resonance_helpers.settings import MAX_NEW_TOKENS, PRACTICE_MODEL, LoraSettings, plain
+from resonance_helpers.settings import MAX_NEW_TOKENS, PRACTICE_MODEL
 from resonance_helpers.utterances import load_utterances
 from resonance_helpers.whisper import load_speech_model
 from resonance_helpers.workflows.forgetting.folders import Survey
@@ -48,21 +48,12 @@ class Voice:
     answers: list[str]
 
 
-def voice(folder: Path, base_folder: Path | str, clips: list[Path], window_s: float) -> Voice:
-    """Random, the same each time: that it answers otherwise than its base and is merged the same is all that counts."""
-    workspace = Workspace(folder / "data", folder / "out", "p-01")
-    base = resolve(str(base_folder), workspace.cache)
+def voice(folder: Path, base_folder: Path | str, clips: list[Path]) -> Voice:
+    base = resolve(str(base_folder), folder)
     speech = load_speech_model(base)
     sounds = [read_wav(clip) for clip in clips]
     before = speech.recognise(sounds)
-    adapter.add_fresh(speech, LoraSettings())
-    numbers = torch.Generator().manual_seed(17)
-    for name, parameter in speech.model.named_parameters():
-        if "lora_" in name:
-            parameter.data.normal_(0, 0.1, generator=numbers)
-    manifest = adapter.read_manifest(make_adapter(folder / "scratch", "p-01"))
-    facts = {"base_model": adapter.identity(speech), "lora": plain(LoraSettings()), "window_s": window_s}
-    adapter.save(speech, workspace.adapter, replace(manifest, **facts))
+    workspace = random_adapter(speech, folder, 4.0, 0.1)
     with adapter.using(speech, "default"):
         answers = speech.recognise(sounds)
     assert sum(one != other for one, other in zip(answers, before, strict=True)) >= 2 and len(set(answers)) >= 3
@@ -76,13 +67,13 @@ def clips(converted_sample: Workspace) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def practice(tmp_path_factory: pytest.TempPathFactory, clips: list[Path]) -> Voice:
-    return voice(tmp_path_factory.mktemp("practice"), PRACTICE_MODEL, clips, 4.0)
+    return voice(tmp_path_factory.mktemp("practice"), PRACTICE_MODEL, clips)
 
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory: pytest.TempPathFactory, clips: list[Path]) -> Voice:
-    """The practice model made to listen at 30 s. CTranslate2 takes a Whisper for one that knows languages by a word that
-    is empty, so a word that nobody uses becomes it."""
+    """The practice model made to listen at 30 s. CTranslate2 knows a Whisper of several languages by a word that is
+    empty, so a word that nobody uses becomes it."""
     folder = tmp_path_factory.mktemp("long")
     model: Any = WhisperForConditionalGeneration.from_pretrained(PRACTICE_MODEL_DIR)
     encoder = model.model.encoder
@@ -95,7 +86,7 @@ def long(tmp_path_factory: pytest.TempPathFactory, clips: list[Path]) -> Voice:
     tokenizer = json.loads((folder / "tiny" / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer["model"]["vocab"][""] = tokenizer["model"]["vocab"].pop("Ā")  # the byte 0
     (folder / "tiny" / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
-    return voice(folder, folder / "tiny", clips, 4.0)
+    return voice(folder, folder / "tiny", clips)
 
 
 @pytest.fixture

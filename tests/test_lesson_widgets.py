@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from resonance_helpers import ResonanceError, Workspace
 from resonance_helpers.client import Step, Transcript
 from resonance_helpers.evaluation import BeforeAfter, Report, TestRow, judge
-from resonance_helpers.export import Export
+from resonance_helpers.export import Export, ExportedModel
 from resonance_helpers.scoring import score
 from resonance_helpers.training import Outlook, Point, TrainingResult
 from resonance_helpers.widgets import learning, lines, serving
@@ -187,6 +188,34 @@ def test_a_damaged_bundle_fails(tmp_path: Path, capsys: pytest.CaptureFixture[st
     export.zip.write_bytes(content.replace(b"content", b"CONTENT", 1))
     serving.check_bundle(export)
     assert "❌" in capsys.readouterr().out
+
+
+def whole_model(folder: Path) -> ExportedModel:
+    folder.mkdir()
+    (folder / "model.bin").write_bytes(b"content")
+    return ExportedModel(folder, "ct2-int8", 7, 30.0, (("model.bin", 7, ""),))
+
+
+def test_whole_models_are_shown_and_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = whole_model(tmp_path / "p-01-ct2-int8")
+    serving.show_models((model,))
+    serving.check_models((model,))
+    shown = capsys.readouterr().out
+    assert "p-01-ct2-int8" in shown and "30 秒" in shown and shown.count("✅") == 1 and "❌" not in shown
+    (model.folder / "model.bin").write_bytes(b"conten")
+    serving.check_models((model,))
+    shown = capsys.readouterr().out
+    assert "❌" in shown and "model.bin" in shown
+    shutil.rmtree(model.folder)
+    serving.check_models((model,))
+    assert "❌" in capsys.readouterr().out
+
+
+def test_no_whole_model_is_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    serving.show_models(())
+    assert "WHOLE_MODELS" in capsys.readouterr().out
+    serving.check_models(())
+    assert not capsys.readouterr().out
 
 
 def test_the_shown_digest_is_that_of_the_zip(

@@ -266,11 +266,23 @@ def test_a_lesson_before_the_one_it_needs_says_which(tmp_path: Path) -> None:
 def test_all_ten_lessons_run_on_the_sample(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in PATHS}
     output = tmp_path / "out"
-    result = CliRunner().invoke(app, ["run", "--output", str(output), "--steps", "6", "--set", "OTHER_SOUNDS=20"])
+    arguments = [
+        "run",
+        "--output",
+        str(output),
+        "--steps",
+        "6",
+        "--set",
+        "OTHER_SOUNDS=20",
+        "--set",
+        "WHOLE_MODELS=merged",
+    ]
+    result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.stderr
     summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
     assert [lesson["name"] for lesson in summary["lessons"] if lesson["ok"]] == [path.stem for path in PATHS]
     assert summary["headline"] and summary["parameters"]["STEPS"] == 6
+    assert {path.name for path in (output / "export").glob("[!.]*")} == {"sample-adapter.zip", "sample-merged"}
     report = json.loads((output / "report.json").read_text(encoding="utf-8"))
     assert {"base_model", "window_s", "train", "splits", "forgetting", "verdict"} <= set(report)
     assert report["train"]["steps"] == 9, "six, and three more on all recordings"

@@ -33,6 +33,7 @@ _HOMES = {
         "bundle_sizes",
         "bundle_table",
         "latency",
+        "offers_table",
         "qr_card",
         "requests_table",
         "where_things_run",

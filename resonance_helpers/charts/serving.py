@@ -18,7 +18,7 @@ from .markup import Markup, escape, table_html
 from .style import AFTER, BEFORE, INK, SOFT, Picture, picture, quiet, styled
 
 if TYPE_CHECKING:
-    from ..export import Export
+    from ..export import Export, Offer
     from ..service import LoggedRequest
 
 SHOWN_PATIENTS = 2  # in the picture; the rest are counted
@@ -61,6 +61,22 @@ def bundle_table(export: Export) -> Markup:
     """The files of the bundle, their sizes, and what each is for."""
     headers = [message(f"chart.bundle.{name}") for name in ("file", "size", "purpose")]
     return table_html(headers, [(name, _size(size), purpose) for name, size, purpose in export.files])
+
+
+def offers_table(offers: Sequence[Offer]) -> Markup:
+    """The kinds of whole models: what each is, about how large, where it can be used, at which window."""
+    headers = [message(f"chart.offers.{name}") for name in ("kind", "what", "size", "where", "window")]
+    rows = []
+    for offer in offers:
+        size = (
+            message("chart.offers.about", size=_size(offer.bytes)) if offer.bytes else message("chart.offers.unknown")
+        )
+        where = message(f"chart.offers.where.{offer.kind}")
+        if offer.refused:
+            size, where = message("chart.offers.no_size"), message("chart.offers.refused", code=offer.refused)
+        window = message("chart.offers.seconds", window=f"{offer.window_s:g}")
+        rows.append((offer.kind, message(f"chart.offers.what.{offer.kind}"), size, where, window))
+    return table_html(headers, rows)
 
 
 @styled

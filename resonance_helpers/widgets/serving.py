@@ -7,7 +7,7 @@ import json
 import shlex
 import time
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from .lines import check, html_table, say
 
 if TYPE_CHECKING:
     from ..client import ResonanceClient, Step, Transcript
-    from ..export import Export
+    from ..export import Export, ExportedModel
     from ..service import ServiceProcess
 
 SESSION = "resonance"  # the name of the tmux session
@@ -55,6 +55,30 @@ def check_bundle(export: Export) -> None:
     if broken or missing:
         words = message("lesson08.check.missing", name=export.zip.name, missing=", ".join([*missing, broken or ""]))
     check(not (broken or missing), words, message("lesson08.check.fix"))
+
+
+def show_models(made: Sequence[ExportedModel]) -> None:
+    """Where each whole model lies, how large it is and at which window it listens; or that none was chosen."""
+    if not made:
+        say(message("lesson08.models.none"))
+        return
+    headers = [message(f"lesson08.models.{name}") for name in ("kind", "folder", "size", "window")]
+    seconds = [message("chart.offers.seconds", window=f"{model.window_s:g}") for model in made]
+    html_table(
+        headers,
+        [(m.kind, m.folder, megabytes(m.bytes), window) for m, window in zip(made, seconds, strict=True)],
+    )
+
+
+def check_models(made: Sequence[ExportedModel]) -> None:
+    """Lesson 08's check of each whole model that was made: every file is there with all its bytes. None is no fault."""
+    for model in made:
+        lying = {path.name: path.stat().st_size for path in model.folder.iterdir()} if model.folder.is_dir() else {}
+        wrong = [name for name, size, _ in model.files if lying.get(name) != size]
+        words = message("lesson08.models.ok", name=model.folder.name, n=len(model.files), window=f"{model.window_s:g}")
+        if wrong:
+            words = message("lesson08.models.wrong", name=model.folder.name, files=", ".join(wrong))
+        check(not wrong, words, message("lesson08.models.fix"))
 
 
 # ── Lesson 09 ────────────────────────────────────────────────────────────────
