@@ -36,7 +36,7 @@ from .pages import model_card, readme_of_whole
 KINDS = ("merged", "ct2-float32", "ct2-int8")
 WHISPER_WINDOW_S = max(WINDOW_LADDER_S)  # faster-whisper fills every clip up to this, whatever the model was made for
 _BYTES_EACH = {"merged": 4.0, "ct2-float32": 4.0, "ct2-int8": 1.15}  # of a parameter; in int8 a few stay float32
-_BESIDE_BYTES = 10_000_000  # the vocabulary in two forms, settings, pages; Whisper's come to 5 MB
+_PAGES_BYTES = 1_000_000  # README, model card, settings, and what else is writing
 _LOCK = ".models.lock"
 
 
@@ -137,7 +137,9 @@ def _window_s(base: BaseModel) -> float:
 
 
 def _bytes(kind: str, base: BaseModel) -> int:
-    return round(_BYTES_EACH[kind] * parameter_count(base.folder)) + _BESIDE_BYTES
+    """The most that ``kind`` takes: its numbers, and the vocabulary in two forms at most."""
+    words = sum(file.stat().st_size for file in base.folder.iterdir() if file.suffix in (".json", ".txt"))
+    return round(_BYTES_EACH[kind] * parameter_count(base.folder)) + 2 * words + _PAGES_BYTES
 
 
 def _merge(speech: SpeechModel) -> None:
