@@ -326,9 +326,11 @@ export.export_model(Workspace(Path(sys.argv[1]), Path(sys.argv[1]), "p-01"), "me
 """
 
 
-def test_killed_in_the_middle_it_leaves_nothing_that_looks_whole_and_the_next_one_tidies_up(own: Workspace) -> None:
+def test_killed_in_the_middle_it_leaves_the_model_before_and_the_next_one_tidies_up(own: Workspace) -> None:
+    before = export.export_model(own, "merged").folder
+    content = {path.name: path.read_bytes() for path in before.iterdir()}
     other = own.export / ".p-01-other.12345678"  # of nobody here
-    other.mkdir(parents=True)
+    other.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     argv = [sys.executable, "-c", KILLED, str(own.output_dir)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment) as process:
@@ -336,7 +338,8 @@ def test_killed_in_the_middle_it_leaves_nothing_that_looks_whole_and_the_next_on
         with pytest.raises(ResonanceError, match="RZ-0807"):
             export.export_model(own, "merged")
         process.send_signal(signal.SIGKILL)
-    (left,) = names(own.export) - {other.name}
+    assert {path.name: path.read_bytes() for path in before.iterdir()} == content
+    (left,) = names(own.export) - {other.name, before.name}
     assert left.startswith(".p-01-merged.") and "model.safetensors" in names(own.export / left)
     made = export.export_model(own, "merged")
     assert names(own.export) == {"p-01-merged", other.name} and README in names(made.folder)

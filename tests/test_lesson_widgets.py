@@ -202,7 +202,7 @@ def test_whole_models_are_shown_and_checked(tmp_path: Path, capsys: pytest.Captu
     serving.check_models((model,))
     shown = capsys.readouterr().out
     assert "p-01-ct2-int8" in shown and "30 秒" in shown and shown.count("✅") == 1 and "❌" not in shown
-    (model.folder / "model.bin").write_bytes(b"conten")
+    (model.folder / "model.bin").write_bytes(b"cut")
     serving.check_models((model,))
     shown = capsys.readouterr().out
     assert "❌" in shown and "model.bin" in shown
