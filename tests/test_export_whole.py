@@ -334,10 +334,12 @@ def test_killed_in_the_middle_it_leaves_the_model_before_and_the_next_one_tidies
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     argv = [sys.executable, "-c", KILLED, str(own.output_dir)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stdout.readline() == "half\n"
-        with pytest.raises(ResonanceError, match="RZ-0807"):
-            export.export_model(own, "merged")
-        process.send_signal(signal.SIGKILL)
+        try:
+            assert process.stdout.readline() == "half\n"
+            with pytest.raises(ResonanceError, match="RZ-0807"):
+                export.export_model(own, "merged")
+        finally:
+            process.send_signal(signal.SIGKILL)
     assert {path.name: path.read_bytes() for path in before.iterdir()} == content
     (left,) = names(own.export) - {other.name, before.name}
     assert left.startswith(".p-01-merged.") and "model.safetensors" in names(own.export / left)
