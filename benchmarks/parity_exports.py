@@ -100,17 +100,19 @@ def ask(load: Callable[[], Hear], clips: list[np.ndarray], size: int = 0) -> Ask
     return Asked(size, load_s, seconds, texts)
 
 
-def compare(workspace: Workspace, base_model: str, clips: list[np.ndarray], threads: int = 0) -> dict[str, Asked]:
-    """Every way of running the adapter of ``workspace``, the one that the others are compared with first."""
+def compare(
+    workspace: Workspace, base_model: str, clips: list[np.ndarray], threads: int = 0, others: bool = True
+) -> dict[str, Asked]:
+    """Every way of running the adapter of ``workspace``, the one that the others are compared with first. ``others``
+    are those that need not say the same: at the adapter's own window, and faster-whisper left to itself."""
     made = {kind: export.export_model(workspace, kind, base_model) for kind in export.KINDS}
     size = sum(path.stat().st_size for path in workspace.adapter.iterdir())
-    found = {
-        "adapter, 30 s": ask(lambda: with_peft(workspace, base_model, WINDOW_S), clips, size),
-        "adapter, own window": ask(lambda: with_peft(workspace, base_model), clips, size),
-        "merged": ask(lambda: with_transformers(made["merged"].folder), clips, made["merged"].bytes),
-    }
+    found = {"adapter, 30 s": ask(lambda: with_peft(workspace, base_model, WINDOW_S), clips, size)}
+    if others:
+        found["adapter, own window"] = ask(lambda: with_peft(workspace, base_model), clips, size)
+    found["merged"] = ask(lambda: with_transformers(made["merged"].folder), clips, made["merged"].bytes)
     for kind in ("ct2-float32", "ct2-int8"):
-        for name, pad in ((kind, True), (f"{kind}, no silence added", False)):
+        for name, pad in ((kind, True), (f"{kind}, no silence added", False))[: 1 + others]:
 
             def load(kind: str = kind, pad: bool = pad) -> Hear:
                 return with_faster_whisper(made[kind].folder, kind.removeprefix("ct2-"), threads=threads, pad=pad)

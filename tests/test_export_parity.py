@@ -24,7 +24,7 @@ from resonance_helpers.workspace import REPOSITORY
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(1200)]
 
-EACH = 4  # known clips, and as many new ones
+EACH = 3  # known clips, and as many new ones
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def said(
     with adapter.using(speech, None):
         base = speech.recognise(clips)
     del speech
-    found = parity.compare(workspace, str(whisper_base), clips)
+    found = parity.compare(workspace, str(whisper_base), clips, others=False)
     print(parity.table(found, [label["text"] for label in labels]))
     return {"base": base} | {name: asked.texts for name, asked in found.items()}
 
