@@ -21,7 +21,7 @@ import torch
 from peft import PeftModel
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-from resonance_helpers import adapter, open_workspace
+from resonance_helpers import adapter, listening, open_workspace
 from resonance_helpers.audio import read_wav
 from resonance_helpers.base_models import resolve
 from resonance_helpers.scoring import is_endless, score
@@ -40,7 +40,7 @@ def windowed(workspace: Workspace, base_model: str) -> Callable[[np.ndarray], st
 
     def hear(samples: np.ndarray) -> str:
         with adapter.using(speech, "default"):
-            return speech.recognise([samples], window_s)[0]
+            return listening.hear(speech, [samples], window_s)[0].text
 
     return hear
 

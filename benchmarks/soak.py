@@ -41,7 +41,7 @@ import torch
 import uvicorn
 from fastapi import FastAPI
 
-from resonance_helpers import Workspace, adapter, audio
+from resonance_helpers import Workspace, adapter, audio, listening
 from resonance_helpers.adapter import CONFIG, MANIFEST, WEIGHTS, Manifest
 from resonance_helpers.base_models import resolve
 from resonance_helpers.export import export_adapter
@@ -174,7 +174,7 @@ def _alone(workspace: Workspace, sounds: Sequence[np.ndarray]) -> tuple[str, ...
     speech = _fresh(workspace)
     adapter.attach(speech, workspace.adapter)
     with adapter.using(speech, "default"):
-        return tuple(show(speech.recognise([sound], WINDOW_S)) for sound in sounds)
+        return tuple(show([listening.hear(speech, [sound], WINDOW_S)[0].text]) for sound in sounds)
 
 
 # ── What is right, and since when ────────────────────────────────────────────

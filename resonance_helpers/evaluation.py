@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from . import adapter
+from . import adapter, listening
 from .audio import load, read_wav
 from .base_models import default_name, resolve
 from .findings import meaning_flips
@@ -319,9 +319,14 @@ class _Ear:
     def hear(self, samples: Sequence[np.ndarray], adapted: bool) -> list[Heard]:
         """With the adapter at its window, or the base model at its native one."""
         begun = self.done
+
+        def on_progress(done: int, _total: int) -> None:
+            self._tell(begun + done)
+
         with adapter.using(self.speech, "default" if adapted else None):
-            window_s = self.manifest.window_s if adapted else 0.0
-            return self.speech.hear(samples, window_s, on_progress=lambda n, _: self._tell(begun + n))
+            if adapted:
+                return listening.hear(self.speech, samples, self.manifest.window_s, on_progress)
+            return self.speech.hear(samples, on_progress=on_progress)
 
     def timed(self, samples: Sequence[np.ndarray], adapted: bool) -> tuple[list[Heard], float]:
         """What is heard, and the seconds of computing for each second of sound."""

@@ -25,11 +25,12 @@ from .windows import allow_short_windows, native_window_s
 @dataclass(frozen=True)
 class Heard:
     """One answer. ``cut``: the bound on tokens ended it, the model itself had not. ``sure``: the model's own
-    probability for its tokens, 0–1, their geometric mean."""
+    probability for its tokens, 0–1, their geometric mean. ``unsure``: it was heard twice (see ``listening``)."""
 
     text: str
     cut: bool
     sure: float = 1.0
+    unsure: bool = False
 
 
 @dataclass

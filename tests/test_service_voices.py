@@ -62,7 +62,7 @@ def test_doubt_is_said(
     uncertain: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(SpeechModel, "hear", lambda self, clips, window_s: [heard] * len(clips))
+    monkeypatch.setattr(SpeechModel, "hear", lambda self, clips, window_s, **_: [heard] * len(clips))
     (said,) = voices.recognise([spoken], voices.load("sample"), 4.0)
     assert (said.text, said.uncertain) == (heard.text, uncertain)
 

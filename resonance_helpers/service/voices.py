@@ -13,12 +13,11 @@ from itertools import compress
 
 import numpy as np
 
-from .. import adapter
+from .. import adapter, listening
 from ..messages import ResonanceError
-from ..scoring import is_endless
-from ..settings import SAMPLE_RATE, UNSURE_BELOW, WINDOW_LADDER_S
+from ..settings import SAMPLE_RATE, WINDOW_LADDER_S
 from ..speech_gate import lets_through
-from ..whisper import Heard, SpeechModel
+from ..whisper import SpeechModel
 from .engine import Said
 from .registry import AdapterRegistry
 
@@ -82,8 +81,4 @@ class WhisperVoices:
 
     def _said(self, clips: Sequence[np.ndarray], voice: Voice, window_s: float) -> list[Said]:
         self._slots.activate(voice.adapter)
-        return [Said(heard.text, _unsure(heard)) for heard in self._speech.hear(clips, window_s)]
-
-
-def _unsure(heard: Heard) -> bool:
-    return heard.cut or heard.sure < UNSURE_BELOW or is_endless(heard.text)
+        return [Said(heard.text, heard.unsure) for heard in listening.hear(self._speech, clips, window_s)]
