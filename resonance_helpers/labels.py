@@ -24,6 +24,7 @@ from .workspace import write_text
 
 _KNOWN_KEYS = ("audio", "text", "take", "session", "split")
 _SPLITS = ("train", "test")
+CORRECTIONS = "corrections"  # the session of what was put right while the service was used: only ever trained on
 
 
 @dataclass(frozen=True)

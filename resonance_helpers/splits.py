@@ -7,12 +7,14 @@ but for tones) would answer the first question under the name of the second, so 
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from .labels import CORRECTIONS
 from .messages import ResonanceError
 from .settings import TEST_FRACTION
 from .text import normalise, toneless
@@ -53,12 +55,16 @@ def split_utterances(utterances: Sequence[Utterance], seed: int) -> Split:
     does, the test part is made from the unmarked ones: the last take of every phrase with several, and, where that
     gives less than ``TEST_FRACTION`` of all, whole groups of phrases that sound alike. Raises RZ-0407 when nothing is
     left to train on.
+
+    Scores of before and after something was added should be of the same clips. Corrections only train, and the choice
+    does not look at them: with or without them the same clips judge. A recording of one more phrase that sounds like no
+    other brings at most one group into the test, or puts at most one out of it.
     """
     test = {i for i, u in enumerate(utterances) if u.split == "test"}
-    free = {i for i, u in enumerate(utterances) if u.split is None}
-    made_here = not test and bool(free)
+    recorded = [i for i, u in enumerate(utterances) if u.session != CORRECTIONS]
+    made_here = not test and any(utterances[i].split is None for i in recorded)
     if made_here:
-        test = _choose_test(utterances, free, random.Random(seed))
+        test = {recorded[i] for i in _choose_test([utterances[i] for i in recorded], seed)}
     trained = {toneless(u.text) for i, u in enumerate(utterances) if i not in test}
     if not trained:
         raise ResonanceError("RZ-0407", count=len(utterances))
@@ -124,16 +130,36 @@ def phrase_folds(utterances: Sequence[Utterance], folds: int, seed: int) -> tupl
     return tuple(tuple(utterances[i] for i in sorted(part)) for part in parts)
 
 
-def _choose_test(utterances: Sequence[Utterance], free: Set[int], rng: random.Random) -> set[int]:
-    """Indices out of ``free`` that judge."""
+def _choose_test(utterances: Sequence[Utterance], seed: int) -> set[int]:
+    """Indices of those that judge, none of them marked."""
+    free = {i for i, u in enumerate(utterances) if u.split is None}
     want = max(1, round(TEST_FRACTION * len(utterances)))
     several = [takes for takes in _by_phrase(utterances) if len(takes) > 1]
     last_takes = {free_takes[-1] for takes in several if (free_takes := [i for i in takes if i in free])}
     if len(last_takes) >= want:
         return last_takes
     trained = {toneless(u.text) for i, u in enumerate(utterances) if i not in free or i in last_takes}
-    groupable = [i for i in free if toneless(utterances[i].text) not in trained]
-    return last_takes | _whole_groups(utterances, groupable, want - len(last_takes), rng)
+    groupable = [i for i in sorted(free) if toneless(utterances[i].text) not in trained]
+    room = min(want - len(last_takes), len(utterances) - 1)
+    return last_takes | _first_groups(utterances, groupable, room, seed)
+
+
+def _first_groups(utterances: Sequence[Utterance], among: Iterable[int], room: int, seed: int) -> set[int]:
+    """Indices of the first whole groups that sound alike, at most ``room`` clips.
+
+    Their order hangs on ``seed`` and on how each sounds, not on the others: what is recorded later reorders nothing.
+    """
+
+    def place(group: list[int]) -> bytes:
+        return hashlib.sha256(f"{seed} {toneless(utterances[group[0]].text)}".encode()).digest()
+
+    groups = _grouped(among, lambda i: toneless(utterances[i].text))
+    chosen: set[int] = set()
+    for group in sorted((group for group in groups if len(group) <= room), key=place):
+        if len(chosen) + len(group) > room:
+            break  # a smaller one behind it would go in and out with every recording
+        chosen.update(group)
+    return chosen
 
 
 def _by_phrase(utterances: Sequence[Utterance]) -> list[list[int]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from .audio import write_wav
-from .labels import Label, changing, has_word
+from .labels import CORRECTIONS, Label, changing, has_word
 from .messages import ResonanceError
 from .text import normalise
 from .utterances import repaired
@@ -29,8 +29,8 @@ _LONGEST_NAME = 40  # characters of the text; a Chinese one is three bytes of th
 def add_take(workspace: Workspace, samples: np.ndarray, text: str, session: str | None = None) -> Label:
     """Write ``samples`` (n,), 16 kHz mono, as one more take of ``text``; its entry in labels.json.
 
-    Where the labels say which recordings are the test, it is to be trained on. Raises RZ-0417 for the bundled sample,
-    RZ-0416 for a text without a word, RZ-0004 (disk full), and what ``labels.changing`` raises.
+    Where the labels say which recordings are the test, it is to be trained on; a correction always is. Raises RZ-0417
+    for the bundled sample, RZ-0416 for a text without a word, RZ-0004 (disk full), and what ``labels.changing`` raises.
     """
     return _add(workspace, text, session, ".wav", lambda path: write_wav(path, samples))
 
@@ -64,8 +64,13 @@ def next_label(
         text=text.strip(),
         take=take,
         session=session,
-        split="train" if any(label.split for label in labels) else None,
+        split="train" if session == CORRECTIONS or _are_marked(labels) else None,
     )
+
+
+def _are_marked(labels: Sequence[Label]) -> bool:
+    """Whether somebody said what trains and what judges; the mark of a correction is our own and says nothing."""
+    return any(label.split for label in labels if label.session != CORRECTIONS)
 
 
 def _add(workspace: Workspace, text: str, session: str | None, suffix: str, write: Callable[[Path], None]) -> Label:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sounds import encoded, put, voice, wav
 
 from resonance_helpers import ResonanceError, Workspace, audio, charts, open_workspace, recordings, widgets
-from resonance_helpers.recordings.alike import fingerprint, same_sound
+from resonance_helpers.alike import fingerprint, same_sound
 from resonance_helpers.recordings.texts import odd_paces, written_differently
 from resonance_helpers.settings import MIN_RECORDINGS, SAMPLE_RATE, SOUND_RULES
 from resonance_helpers.text import toneless

@@ -20,6 +20,7 @@ from xml.etree import ElementTree
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
+from serving import sound
 from test_service import SHORT, SHOWN, TOKEN, Voices, make_adapter, running
 
 from resonance_helpers import ResonanceError, Workspace
@@ -302,7 +303,7 @@ def test_an_answer_is_put_right_by_its_id(correcting: tuple[str, Path]) -> None:
 
     async def put_right() -> None:
         async with AsyncResonanceClient(address, TOKEN) as client:
-            answer = await client.transcribe(SHORT, "alice")
+            answer = await client.transcribe(sound(2.0), "alice")
             assert answer.answer
             await client.correct(answer.answer, "我要喝水")
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+import soundfile
 from serving import HTTP, TOKEN, Voices, make_adapter, post, refused, running, sound
 
 from resonance_helpers import conversion
 from resonance_helpers.audio import load
-from resonance_helpers.labels import read_labels
+from resonance_helpers.labels import CORRECTIONS, read_labels, write_labels
 from resonance_helpers.service import corrections as corrections_module
 from resonance_helpers.service.app import ANSWER_HEADER, create_app
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key
 from resonance_helpers.service.registry import AdapterRegistry
+from resonance_helpers.settings import SAMPLE_RATE
+from resonance_helpers.splits import split_utterances
 from resonance_helpers.utterances import load_utterances
 from resonance_helpers.workspace import Workspace
 
@@ -51,6 +56,12 @@ def url(folder_of_two: Path, data: Path) -> Iterator[str]:
     app = create_app(Voices, AdapterRegistry(folder_of_two), Keyring(TOKEN), corrections=data)
     with running(app) as address:
         yield address
+
+
+def wav_of(samples: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, SAMPLE_RATE, format="WAV")
+    return file.getvalue()
 
 
 def correct(url: str, answer: str, text: str = "我要喝水", headers: dict[str, str] = KEY) -> httpx.Response:
@@ -150,3 +161,39 @@ def test_openais_route_names_its_answer_too(url: str, data: Path) -> None:
     files: Any = {"file": ("a.wav", sound())}
     response = HTTP.post(f"{url}/v1/audio/transcriptions", files=files, data={"model": "alice"}, headers=KEY)
     assert correct(url, response.headers[ANSWER_HEADER]).status_code == 204
+
+
+def test_a_sound_that_is_in_the_folder_already_is_not_kept_again(url: str, data: Path) -> None:
+    """A test clip played to the service and put right would be learned, and the next score flattering."""
+    alice = data / "alice"
+    before = (alice / "labels.json").read_bytes()
+    tested = next(label for label in read_labels(alice / "labels.json") if label.split == "test")
+    (alice / tested.audio).chmod(0o644)
+    samples = load(alice / tested.audio, 10.0)
+    quieter = wav_of(np.concatenate([np.zeros(1600, np.float32), 0.4 * samples]))  # as a microphone would hear it
+    said = refused(correct(url, post(url, quieter).headers[ANSWER_HEADER], tested.text), "RZ-0918")
+    assert tested.audio in said
+    assert (alice / "labels.json").read_bytes() == before
+
+    (alice / tested.audio).write_bytes(b"no sound")  # nor does a broken recording keep anybody from being corrected
+    other = next(label for label in read_labels(alice / "labels.json") if label.audio != tested.audio)
+    refused(correct(url, post(url, wav_of(load(alice / other.audio, 10.0))).headers[ANSWER_HEADER]), "RZ-0918")
+    assert correct(url, post(url, quieter).headers[ANSWER_HEADER], tested.text).status_code == 204
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_correction_trains_and_never_judges_whatever_the_labels_say(data: Path, marked: bool) -> None:
+    alice = Workspace(data / "alice", data / "alice" / "out", "alice")
+    labels = [label if marked else replace(label, split=None) for label in read_labels(alice.labels)]
+    write_labels(alice.labels, labels)
+    conversion.convert(alice)
+    before = split_utterances(load_utterances(alice), seed=17)
+    for text in ("这句话从来没有录过", labels[0].text, before.known[0].text):
+        corrections_module.add_take(alice, load(sound(1.0), 10.0), text, CORRECTIONS)
+    conversion.convert(alice)
+    after = split_utterances(load_utterances(alice), seed=17)
+    assert (after.known, after.new, after.made_here) == (before.known, before.new, not marked)
+    assert [u.session for u in after.train if u not in before.train] == [CORRECTIONS] * 3
+    # … and what is recorded next is still marked as the other labels are
+    added = corrections_module.add_take(alice, load(sound(1.2), 10.0), "再来一句", "2026-12-01")
+    assert added.split == ("train" if marked else None)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resonance_helpers import ResonanceError
+from resonance_helpers.labels import CORRECTIONS
 from resonance_helpers.messages import message
 from resonance_helpers.settings import TEST_FRACTION
 from resonance_helpers.splits import hold_out_dev, nested_phrases, phrase_folds, split_utterances
@@ -108,6 +109,25 @@ def test_a_made_split_loses_few_phrases(said: list[Said]) -> None:
     assert several <= spoken(split.known)
     assert several <= spoken(split.train)
     assert len(split.new) <= max(1, round(TEST_FRACTION * len(said)))
+
+
+@given(recordings(min_size=3), st.lists(plain_texts, max_size=6), st.integers(0, 3))
+def test_corrections_only_train_and_change_no_test(said: list[Said], corrected: list[str], seed: int) -> None:
+    before = split_utterances(said, seed)
+    extra = [Said(f"c{i}.wav", text, 9 + i, session=CORRECTIONS) for i, text in enumerate(corrected)]
+    after = split_utterances(said + extra, seed)
+    assert set(after.known + after.new) == set(before.known + before.new)
+    assert set(after.train) == set(before.train) | set(extra)
+
+
+@given(st.sets(st.integers(1, 300), min_size=8, max_size=60), st.integers(301, 400), st.integers(0, 5))
+def test_one_more_phrase_moves_at_most_one_other(numbers: set[int], added: int, seed: int) -> None:
+    """Else the scores of before and after would be of other clips."""
+    said = [Said(f"{n}.wav", f"第{n}句话") for n in sorted(numbers)]
+    one = Said(f"{added}.wav", f"第{added}句话")
+    before = set(split_utterances(said, seed).new)
+    after = set(split_utterances([one, *said], seed).new) - {one}
+    assert len(before ^ after) <= 1
 
 
 def test_three_takes_each_the_last_one_judges() -> None:

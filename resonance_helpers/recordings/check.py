@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .. import audio
+from ..alike import Fingerprint, fingerprint, same_sound
 from ..audio import Level, Quality
 from ..labels import read_labels
 from ..messages import ResonanceError, message
@@ -24,7 +25,6 @@ from ..settings import MIN_RECORDINGS, WINDOW_LADDER_S
 from ..text import normalise
 from ..utterances import Match, Recordings
 from ..workspace import Workspace
-from .alike import Fingerprint, fingerprint, same_sound
 from .texts import odd_paces, written_differently
 
 OnProgress = Callable[[int, int], None]

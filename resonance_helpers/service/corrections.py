@@ -15,16 +15,18 @@ from secrets import token_urlsafe
 
 import numpy as np
 
+from ..alike import fingerprint, same_sound
+from ..audio import load
 from ..consent import require_consent
-from ..labels import read_labels
+from ..labels import CORRECTIONS, read_labels
 from ..messages import ResonanceError
+from ..settings import SAMPLE_RATE, WINDOW_LADDER_S
 from ..takes import add_take
 from ..workspace import Workspace
 from .keys import Access
 
 KEPT_S = 15 * 60  # as long as a conversation remembers what was said
 KEPT = 64  # answers; a minute of sound each at most
-SESSION = "corrections"  # in labels.json
 LONGEST = 200  # characters of what was meant
 
 
@@ -81,11 +83,15 @@ class Corrections:
     def write(self, patient_id: str, samples: np.ndarray, text: str) -> None:
         """Add the recording to the patient's folder as one more take of ``text``, to train on.
 
-        Raises RZ-0916 when the consent was withdrawn meanwhile.
+        Raises RZ-0916 when the consent was withdrawn meanwhile, and RZ-0918 for a recording that is in the folder
+        already: played to the service it would be trained on twice, or, out of the test, make the next score flatter.
         """
         if not self._allowed(patient_id):
             raise ResonanceError("RZ-0916", minutes=KEPT_S // 60)
-        add_take(self._workspace(patient_id), samples, text, SESSION)
+        workspace = self._workspace(patient_id)
+        if (copy := _recorded_before(workspace, samples)) is not None:
+            raise ResonanceError("RZ-0918", audio=copy)
+        add_take(workspace, samples, text, CORRECTIONS)
 
     def _allowed(self, patient_id: str) -> bool:
         if self._data is None or not self._workspace(patient_id).labels.is_file():
@@ -100,3 +106,16 @@ class Corrections:
         assert self._data
         one = self._data if (self._data / "labels.json").is_file() else self._data / patient_id
         return Workspace(one, one, patient_id)
+
+
+def _recorded_before(workspace: Workspace, samples: np.ndarray) -> str | None:
+    """The recording in the patient's folder that is the very sound of ``samples``, 16 kHz mono; None where none is."""
+    mine = fingerprint(samples, SAMPLE_RATE)
+    for label in read_labels(workspace.labels):
+        try:
+            other = load(workspace.data_dir / label.audio, WINDOW_LADDER_S[-1])
+        except (ResonanceError, OSError):  # missing, broken or too long for one phrase: lesson 05 says so
+            continue
+        if same_sound([fingerprint(other, SAMPLE_RATE), mine]):
+            return label.audio
+    return None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-from ..audio import resample
+from .audio import resample
 
 _RATE = 2_000  # Hz; keeps the pitch and the lowest formant, the part that no codec spares
 _STEP = _RATE // 50  # samples of one value of the outline, 20 ms
