@@ -29,6 +29,7 @@ _HOMES = {
     "curves": ("learning_curve_chart", "learning_curve_lines"),
     "serving": (
         "Answer",
+        "WholeWay",
         "answered_table",
         "bundle_sizes",
         "bundle_table",
@@ -37,6 +38,7 @@ _HOMES = {
         "qr_card",
         "requests_table",
         "where_things_run",
+        "whole_way_stations",
     ),
 }
 __getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -125,11 +125,13 @@ def start(
     token: str | None = None,
     timeout_s: float = 300.0,
     tls: bool | Certificate = False,
+    corrections: Path | None = None,
 ) -> ServiceProcess:
     """Start ``python -m resonance_helpers.service`` and wait until it answers.
 
-    ``adapters``, ``base_model`` and ``tls`` are as for ``serve``; ``port`` 0 picks a free one; without a ``token`` one
-    is made. ``timeout_s`` covers loading the model. Raises RZ-0006, RZ-0920, RZ-0923, RZ-0925, RZ-0926 and RZ-095x.
+    ``adapters``, ``base_model``, ``tls`` and ``corrections`` are as for ``serve``; ``port`` 0 picks a free one; without
+    a ``token`` one is made. ``timeout_s`` covers loading the model. Raises RZ-0006, RZ-0920, RZ-0923, RZ-0925, RZ-0926
+    and RZ-095x.
     """
     require_installed()
     folder = adapters_folder(adapters)
@@ -142,6 +144,8 @@ def start(
     arguments = [str(folder), "--host", host, "--port", str(port), "--base-model", base_model, "--until-stdin-closes"]
     if certificate:  # named, so that the child serves with the very one that is trusted here
         arguments += ["--tls-cert", str(certificate.file), "--tls-key", str(certificate.key)]
+    if corrections:
+        arguments += ["--corrections", str(corrections)]
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "resonance_helpers.service", *arguments],

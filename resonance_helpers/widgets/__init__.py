@@ -45,6 +45,7 @@ _HOMES = {
         "check_bundle",
         "check_models",
         "check_service",
+        "check_whole_way",
         "expect_refusal",
         "show_answer",
         "show_app_address",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.display import DisplayHandle, display
 
 from ..charts.markup import Markup, escape
-from ..charts.serving import Answer, answered_table, where_things_run
+from ..charts.serving import Answer, WholeWay, answered_table, where_things_run
 from ..messages import ResonanceError, message
 from ..settings import AUTODL_PORTS, ServiceSettings
 from ..text import normalise
@@ -257,6 +257,15 @@ def check_answer(reference: str, answer: Transcript) -> None:
     check(bool(answer.text), message("lesson10.check", text=answer.text), message("lesson10.check.fix"))
     same = normalise(answer.text) == normalise(reference)
     say(message("lesson10.check.same" if same else "lesson10.check.other", reference=reference))
+
+
+def check_whole_way(way: WholeWay) -> None:
+    """Lesson 10's last check: a correction is learned by the next training and judges nothing; or none was allowed."""
+    if way.take is None:
+        say(message("lesson10.once.no_consent"))
+        return
+    words = message("lesson10.once.check", take=way.take, tested=way.tested[1])
+    check(way.learns_it and way.same_test, words, message("lesson10.once.fix"))
 
 
 def show_whole_way(workspace: Workspace) -> None:

@@ -1,4 +1,5 @@
-"""Whole runs over several rooms: the lessons in order, the learning curve, cross-validation, forgetting a person.
+"""Whole runs over several rooms: the lessons in order, the learning curve, cross-validation, the whole way of
+one recording, forgetting a person.
 
 Each is loaded when it is first asked for: a learning curve needs no papermill, a run of lessons no training.
 """
@@ -8,6 +9,7 @@ from ..lazy import lazy_names
 _HOMES = {
     "lessons": ("LessonResult", "OnLesson", "Summary", "lesson_paths", "read_summary", "run_lessons"),
     "curve": ("LearningCurve", "learning_curve"),
+    "once": ("whole_way",),
     "folds": ("CrossValidation", "cross_validate"),
     "forgetting": ("Forgetting", "Found", "Removed"),
 }
