@@ -20,8 +20,8 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from . import audio
-from .audio import Level, Quality
+from . import audio, clip_quality
+from .clip_quality import Level, Quality
 from .labels import read_labels
 from .messages import ResonanceError, message
 from .settings import MIN_RECORDINGS, SAMPLE_RATE, WINDOW_LADDER_S
@@ -151,10 +151,10 @@ def _prepare(shelf: _Shelf, match: Match) -> _Prepared:
         digest = file_hash(path)
         entry = shelf.unchanged(match.source, digest)
         if entry:
-            return _Prepared(match, digest, entry, audio.measure(audio.read_wav(shelf.path(entry.wav))))
+            return _Prepared(match, digest, entry, clip_quality.measure(audio.read_wav(shelf.path(entry.wav))))
         samples = audio.load(path, _MAX_SECONDS)
-        quality = audio.measure(samples)
-        level, codes = audio.judge(quality, _MAX_SECONDS)
+        quality = clip_quality.measure(samples)
+        level, codes = clip_quality.judge(quality, _MAX_SECONDS)
         if level == "unusable":
             raise ResonanceError(codes[0], name=path.name, window_s=_MAX_SECONDS, **asdict(quality))
     except ResonanceError as error:
@@ -185,8 +185,8 @@ def _settle(shelf: _Shelf, each: _Prepared, wav: str) -> ConvertedRow:
 
 def _verdict(quality: Quality | None, name: str) -> tuple[Level, tuple[str, ...], tuple[str, ...]]:
     assert quality is not None  # whatever was decoded was measured
-    level, codes = audio.judge(quality, _MAX_SECONDS)
-    return level, codes, tuple(audio.explain(code, quality, _MAX_SECONDS, name) for code in codes)
+    level, codes = clip_quality.judge(quality, _MAX_SECONDS)
+    return level, codes, tuple(clip_quality.explain(code, quality, _MAX_SECONDS, name) for code in codes)
 
 
 # ── Names and the index ──────────────────────────────────────────────────────

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .audio import FRAME_S, frame_levels, stands_out
+from .clip_quality import FRAME_S, frame_levels, stands_out
 from .settings import SAMPLE_RATE
 
 PAUSE_S = 0.3  # what is shorter may be the closure of a consonant

@@ -1,9 +1,9 @@
 """Is somebody speaking? The gate in front of a voice that was trained to hear certain phrases.
 
 A Whisper that was trained on forty phrases may hear them in a knock or a fan too, so what is no speech has to be kept
-from it. Two questions, the cheap one first: does the level rise and fall as speech does (``audio.has_speech``), and
-does Silero's voice detector (MIT, its weights come with the package) take it for a voice? Whose voice is not asked:
-other people's speech, on television or in the room, is let through.
+from it. Two questions, the cheap one first: does the level rise and fall as speech does
+(``clip_quality.has_speech``), and does Silero's voice detector (MIT, its weights come with the package) take it for a
+voice? Whose voice is not asked: other people's speech, on television or in the room, is let through.
 
 Silero learned from other people's speech. A voice that it hardly takes for one must not be shut out, so the bar is
 personal: it lies below the least convincing of the recordings that the person trained with.
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .audio import has_speech
+from .clip_quality import has_speech
 from .settings import SAMPLE_RATE, SPEECH_BAR
 
 FRAME = 512  # samples that the detector judges at a time, 32 ms at 16 kHz

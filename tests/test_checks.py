@@ -14,7 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sounds import encoded, put, voice, wav
 
-from resonance_helpers import ResonanceError, Workspace, audio, charts, open_workspace, recordings, widgets
+from resonance_helpers import (
+    ResonanceError,
+    Workspace,
+    audio,
+    charts,
+    clip_quality,
+    open_workspace,
+    recordings,
+    widgets,
+)
 from resonance_helpers.alike import fingerprint, same_sound
 from resonance_helpers.recordings.texts import odd_paces, written_differently
 from resonance_helpers.settings import MIN_RECORDINGS, SAMPLE_RATE, SOUND_RULES
@@ -47,13 +56,13 @@ def good() -> list[np.ndarray]:
 
 
 def codes(samples: np.ndarray, window_s: float = 30.0) -> tuple[str, ...]:
-    return audio.judge(audio.measure(samples), window_s)[1]
+    return clip_quality.judge(clip_quality.measure(samples), window_s)[1]
 
 
 def speech(samples: np.ndarray) -> tuple[int, int]:
     """The first and the last sample of what stands out."""
-    found = np.flatnonzero(audio.stands_out(audio.frame_levels(samples)))
-    frame = round(audio.FRAME_S * SAMPLE_RATE)
+    found = np.flatnonzero(clip_quality.stands_out(clip_quality.frame_levels(samples)))
+    frame = round(clip_quality.FRAME_S * SAMPLE_RATE)
     return int(found[0]) * frame, int(found[-1] + 1) * frame
 
 
@@ -86,7 +95,7 @@ def test_what_is_too_quiet_depends_on_the_level_alone(good: list[np.ndarray], nu
 @settings(max_examples=60)
 def test_noise_is_found_from_a_ratio_on(good: list[np.ndarray], number: int, snr_db: float, seed: int) -> None:
     clip = good[number]
-    loud_db = float(np.percentile(audio.frame_levels(clip), 90))
+    loud_db = float(np.percentile(clip_quality.frame_levels(clip), 90))
     noise = np.random.default_rng(seed).normal(0, 10 ** ((loud_db - snr_db) / 20), len(clip)).astype(np.float32)
     found = codes((clip + noise) / 4)
     if snr_db < SOUND_RULES.snr_db - 3:  # loud frames hold noise too: 7 dB of noise leave about 8
@@ -102,9 +111,9 @@ def test_silence_is_no_fault_until_it_is_most_of_the_recording(
     good: list[np.ndarray], number: int, seconds: float
 ) -> None:
     longer = padded(good[number], seconds)
-    quality = audio.measure(longer)
+    quality = clip_quality.measure(longer)
     assert codes(longer) == (("RZ-0514",) if quality.speech_s < SOUND_RULES.speech_share * quality.seconds else ())
-    assert quality.speech_s == pytest.approx(audio.measure(good[number]).speech_s, abs=0.3)
+    assert quality.speech_s == pytest.approx(clip_quality.measure(good[number]).speech_s, abs=0.3)
 
 
 @given(number=st.integers(0, 11), share=st.floats(0.1, 0.35))
@@ -112,11 +121,11 @@ def test_silence_is_no_fault_until_it_is_most_of_the_recording(
 def test_a_cut_in_the_middle_of_a_sound_is_found_at_its_end(good: list[np.ndarray], number: int, share: float) -> None:
     clip = good[number]
     first, last = speech(clip)
-    loud = np.percentile(audio.frame_levels(clip), 90)
+    loud = np.percentile(clip_quality.frame_levels(clip), 90)
     start, stop = first + round(share * (last - first)), last - round(share * (last - first))
-    edge = round(audio.EDGE_S * SAMPLE_RATE)
-    starts_loud = audio.frame_levels(clip[start : start + edge]).max() > loud - 8
-    stops_loud = audio.frame_levels(clip[stop - edge : stop]).max() > loud - 8
+    edge = round(clip_quality.EDGE_S * SAMPLE_RATE)
+    starts_loud = clip_quality.frame_levels(clip[start : start + edge]).max() > loud - 8
+    stops_loud = clip_quality.frame_levels(clip[stop - edge : stop]).max() > loud - 8
     assert not starts_loud or codes(clip[start:]) == ("RZ-0516",)
     assert not stops_loud or codes(clip[:stop]) == ("RZ-0517",)
 
@@ -182,8 +191,8 @@ def test_one_phrase_in_other_characters_is_a_hint_and_takes_are_not() -> None:
     assert written_differently(texts) == [("喝水", "喝水。"), ("我頭疼", "我头疼"), ("OK", "ＯＫ")]
 
 
-def quality(speech_s: float) -> audio.Quality:
-    return audio.Quality(speech_s + 1, -6.0, -20.0, 40.0, speech_s, 0.0)
+def quality(speech_s: float) -> clip_quality.Quality:
+    return clip_quality.Quality(speech_s + 1, -6.0, -20.0, 40.0, speech_s, 0.0)
 
 
 @given(pace=st.floats(0.3, 8.0), lengths=st.lists(st.integers(1, 12), min_size=12, max_size=40))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from resonance_helpers import findings
-from resonance_helpers.audio import Quality
+from resonance_helpers.clip_quality import Quality
 from resonance_helpers.findings import Advice, Confused, Reason, Take, flip_kind
 from resonance_helpers.utterances import read_index, write_index
 from resonance_helpers.workspace import Workspace

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sounds import encoded, snapshot, voice, wav
 
-from resonance_helpers import ResonanceError, Workspace, audio
+from resonance_helpers import ResonanceError, Workspace, audio, clip_quality
 from resonance_helpers.audio import read_wav
 from resonance_helpers.labels import read_labels
 from resonance_helpers.recordings import long_recording
@@ -141,8 +141,8 @@ def test_forty_phrases_of_a_real_impaired_voice_come_out_whole(shared_speech: Pa
     clips = []
     for path in sorted((shared_speech / "impaired_speaker" / "audio_raw").iterdir())[:80:2]:
         samples = audio.load(path, 30)
-        levels = audio.frame_levels(samples)
-        sound = np.flatnonzero(audio.stands_out(levels))
+        levels = clip_quality.frame_levels(samples)
+        sound = np.flatnonzero(clip_quality.stands_out(levels))
         first, last = max(0, sound[0] - 2), sound[-1] + 3
         quarter = (last - first) // 4
         middle = first + quarter + int(np.argmin(levels[first + quarter : last - quarter]))

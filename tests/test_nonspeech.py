@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from resonance_helpers import Workspace, audio, speech_gate
+from resonance_helpers import Workspace, audio, clip_quality, speech_gate
 from resonance_helpers.nonspeech import KINDS, SHORTEST_S, Sound, sounds
 from resonance_helpers.settings import OTHER_SOUNDS, SAMPLE_RATE, SPEECH_BAR
 from resonance_helpers.splits import split_utterances
@@ -59,20 +59,20 @@ def test_the_colours_fall_as_their_names_say() -> None:
 
 def test_levels_are_of_many_rooms(clips: tuple[Sound, ...]) -> None:
     for kind in ("silence", "white", "hum"):
-        levels = [audio.measure(clip.samples).rms_dbfs for clip in clips if clip.kind == kind]
+        levels = [clip_quality.measure(clip.samples).rms_dbfs for clip in clips if clip.kind == kind]
         assert np.ptp(levels) > 20
 
 
 # ── The speech gate ──────────────────────────────────────────────────────────
 def test_the_gate_refuses_what_stays_level_and_says_how_much_else_it_lets_through(clips: tuple[Sound, ...]) -> None:
-    passed = Counter(clip.kind for clip in clips if audio.has_speech(clip.samples))
+    passed = Counter(clip.kind for clip in clips if clip_quality.has_speech(clip.samples))
     assert not STEADY & set(passed)
     assert passed["clicks"] <= 2  # two that fall together may last as long as a syllable
     assert passed.total() < 0.3 * len(clips)
 
 
 def test_the_gate_lets_the_sample_through(converted_sample: Workspace) -> None:
-    heard = [audio.has_speech(audio.read_wav(each.wav)) for each in load_utterances(converted_sample)]
+    heard = [clip_quality.has_speech(audio.read_wav(each.wav)) for each in load_utterances(converted_sample)]
     assert len(heard) == 120 and np.mean(heard) >= 0.99
 
 
@@ -81,11 +81,11 @@ def test_the_gate_does_not_depend_on_level_or_length(converted_sample: Workspace
     rng = np.random.default_rng(1)
     for each in load_utterances(converted_sample)[::6]:
         voice = audio.read_wav(each.wav)
-        assert audio.has_speech(voice * 10 ** (-20 / 20))
+        assert clip_quality.has_speech(voice * 10 ** (-20 / 20))
         room = 1e-3 * rng.standard_normal(10 * SAMPLE_RATE).astype(np.float32)
-        assert not audio.has_speech(room)
+        assert not clip_quality.has_speech(room)
         room[SAMPLE_RATE : SAMPLE_RATE + len(voice)] += voice
-        assert audio.has_speech(room)
+        assert clip_quality.has_speech(room)
 
 
 @pytest.mark.real
@@ -93,7 +93,7 @@ def test_the_gate_does_not_depend_on_level_or_length(converted_sample: Workspace
 def test_the_gate_lets_real_voices_through(shared_speech: Path, speaker: str, n: int) -> None:
     folder = shared_speech / speaker
     entries = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
-    heard = [audio.has_speech(audio.load(folder / entry["audio"], 60.0)) for entry in entries]
+    heard = [clip_quality.has_speech(audio.load(folder / entry["audio"], 60.0)) for entry in entries]
     assert len(heard) == n and np.mean(heard) >= 0.99
 
 
@@ -148,4 +148,4 @@ def test_the_detector_leaves_torch_its_threads(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("length", [0, 1, 399, 400])
 def test_the_gate_takes_any_length(length: int) -> None:
-    assert audio.has_speech(np.zeros(length, np.float32)) is False
+    assert clip_quality.has_speech(np.zeros(length, np.float32)) is False

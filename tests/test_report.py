@@ -12,8 +12,8 @@ import pytest
 
 from resonance_helpers import report
 from resonance_helpers.adapter import MANIFEST, Manifest
-from resonance_helpers.audio import Quality
 from resonance_helpers.charts import eight_of_ten_words
+from resonance_helpers.clip_quality import Quality
 from resonance_helpers.evaluation import BeforeAfter, Forgetting, RealTimeFactor, Report, Silence, TestRow, Verdict
 from resonance_helpers.findings import Left, Take, Takes, meaning
 from resonance_helpers.findings.recording_again import Kind

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from ..audio import Level, Quality, explain, judge, measure, read_wav
+from ..audio import read_wav
+from ..clip_quality import Level, Quality, explain, judge, measure
 from ..utterances import load_utterances, read_index
 from ..workspace import Workspace
 

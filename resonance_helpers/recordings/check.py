@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import audio
+from .. import audio, clip_quality
 from ..alike import Fingerprint, fingerprint, same_sound
-from ..audio import Level, Quality
+from ..clip_quality import Level, Quality
 from ..labels import read_labels
 from ..messages import ResonanceError, message
 from ..settings import MIN_RECORDINGS, WINDOW_LADDER_S
@@ -141,10 +141,10 @@ def _look(data_dir: Path, window_s: float, match: Match) -> tuple[Row, Fingerpri
         clip = audio.decode(data_dir / match.source, max_seconds=_LONGEST_S)
     except ResonanceError as error:
         return row(0.0, np.zeros(0, np.float32), None, "unusable", (error.code,), (str(error),)), None
-    quality = audio.measure(clip.samples, clip.rate)
-    level, codes = audio.judge(quality, window_s)
+    quality = clip_quality.measure(clip.samples, clip.rate)
+    level, codes = clip_quality.judge(quality, window_s)
     name = PurePosixPath(match.source).name
-    reasons = tuple(audio.explain(code, quality, window_s, name) for code in codes)
+    reasons = tuple(clip_quality.explain(code, quality, window_s, name) for code in codes)
     compared_by = None if level == "unusable" else fingerprint(clip.samples, clip.rate)
     return row(clip.seconds, _envelope(clip.samples), quality, level, codes, reasons), compared_by
 

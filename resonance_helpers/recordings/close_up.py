@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import spectrogram
 
-from .. import audio
+from .. import audio, clip_quality
 from ..settings import SAMPLE_RATE, WINDOW_LADDER_S
 from ..workspace import Workspace
 from .check import Row
@@ -43,8 +43,8 @@ def close_up(workspace: Workspace, row: Row) -> CloseUp | None:
 
 
 def _stretches(samples: np.ndarray) -> tuple[tuple[float, float], ...]:
-    stands_out = audio.stands_out(audio.frame_levels(samples))
-    changes = np.flatnonzero(np.diff(stands_out, prepend=False, append=False)) * audio.FRAME_S
+    stands_out = clip_quality.stands_out(clip_quality.frame_levels(samples))
+    changes = np.flatnonzero(np.diff(stands_out, prepend=False, append=False)) * clip_quality.FRAME_S
     stretches: list[tuple[float, float]] = []
     for start, stop in changes.reshape(-1, 2).tolist():
         if stretches and start - stretches[-1][1] < _SAME_STRETCH_S:

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from .. import audio
-from ..audio import FRAME_S, frame_levels, has_speech, stands_out
+from ..clip_quality import FRAME_S, frame_levels, has_speech, stands_out
 from ..labels import Label, read_labels
 from ..messages import ResonanceError
 from ..settings import AUDIO_SUFFIXES, SAMPLE_RATE

@@ -15,8 +15,8 @@ from typing import Literal
 
 import numpy as np
 
-from .. import audio, phrases
-from ..audio import Level
+from .. import audio, clip_quality, phrases
+from ..clip_quality import Level
 from ..labels import Label, read_labels
 from ..messages import ResonanceError
 from ..phrases import Phrase
@@ -130,8 +130,8 @@ class Session:
         nothing is written then.
         """
         heard = _checked(samples, rate)
-        quality = audio.measure(heard)
-        level, codes = audio.judge(quality, LONGEST_S)
+        quality = clip_quality.measure(heard)
+        level, codes = clip_quality.judge(quality, LONGEST_S)
         before = self._tries.get(self.phrase.text) or (self._newest() if redo else None)
         new = _Try(_NO_LABEL, level, _rank(level, codes, quality), before.count + 1 if before else 1)
         replaced = None if before is None else redo or new.rank < before.rank
@@ -141,7 +141,9 @@ class Session:
             label = put_take(self.workspace, heard, before.label) if replaced else before.label
         best = replace(before if before and not replaced else new, label=label, count=new.count)
         self._tries[self.phrase.text] = best
-        reasons = tuple(audio.explain(code, quality, LONGEST_S, label.audio.rpartition("/")[2]) for code in codes)
+        reasons = tuple(
+            clip_quality.explain(code, quality, LONGEST_S, label.audio.rpartition("/")[2]) for code in codes
+        )
         return Kept(label, level, reasons, replaced, best.level != "ok" and best.count <= RETRIES)
 
     def next(self) -> Stage:
@@ -177,8 +179,8 @@ class Session:
         taken = self._taken().get(normalise(self.phrase.text), ())
         if not taken or not _DAY.fullmatch(taken[-1].session or "") or not taken[-1].audio.endswith(".wav"):
             return None
-        quality = audio.measure(audio.load(self.workspace.data_dir / taken[-1].audio, LONGEST_S))
-        level, codes = audio.judge(quality, LONGEST_S)
+        quality = clip_quality.measure(audio.load(self.workspace.data_dir / taken[-1].audio, LONGEST_S))
+        level, codes = clip_quality.judge(quality, LONGEST_S)
         return _Try(taken[-1], level, _rank(level, codes, quality))
 
     def _find(self, start: int) -> Stage:
@@ -220,13 +222,13 @@ def _checked(samples: np.ndarray, rate: int) -> np.ndarray:
     if seconds > LONGEST_S + 1:  # what is on the way when the browser stops
         raise ResonanceError("RZ-0431", seconds=f"{seconds:.0f}", longest=f"{LONGEST_S:g}")
     heard = audio.resample(samples[: round(LONGEST_S * rate)], rate)
-    if audio.judge(audio.measure(heard), LONGEST_S)[0] == "unusable":
+    if clip_quality.judge(clip_quality.measure(heard), LONGEST_S)[0] == "unusable":
         raise ResonanceError("RZ-0432")
-    if not audio.has_speech(heard):
+    if not clip_quality.has_speech(heard):
         raise ResonanceError("RZ-0434")
     return heard
 
 
-def _rank(level: Level, codes: Sequence[str], quality: audio.Quality) -> tuple[int, int, float]:
+def _rank(level: Level, codes: Sequence[str], quality: clip_quality.Quality) -> tuple[int, int, float]:
     """By the verdict, then by how much there is to say against it, then by speech over noise."""
     return _ORDER.index(level), len(codes), -quality.snr_db

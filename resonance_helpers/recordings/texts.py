@@ -17,7 +17,7 @@ import jiwer
 import numpy as np
 
 from .. import audio
-from ..audio import Quality
+from ..clip_quality import Quality
 from ..messages import message
 from ..settings import WINDOW_LADDER_S, WINDOW_SLACK_S
 from ..text import normalise, toneless

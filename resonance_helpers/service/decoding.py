@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import audio
+from .. import audio, clip_quality
 from ..messages import ResonanceError
 
 MEMORY = 512 * 1024 * 1024  # bytes, beyond what a worker has when it starts
@@ -126,8 +126,8 @@ def _serve(pipe: Connection, max_audio_s: float) -> None:
 
 def _decode(recording: bytes, max_audio_s: float) -> np.ndarray:
     samples = audio.load(recording, max_audio_s, name="file")
-    quality = audio.measure(samples)
-    if audio.judge(quality, max_audio_s)[0] == "unusable":
+    quality = clip_quality.measure(samples)
+    if clip_quality.judge(quality, max_audio_s)[0] == "unusable":
         raise ResonanceError("RZ-0907", seconds=f"{quality.seconds:.1f}", peak_dbfs=f"{quality.peak_dbfs:.0f}")
     return samples
 

@@ -1,0 +1,71 @@
+"""Measures of one clip against sounds whose figures are known, and the words that go with a verdict."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sounds import voice
+
+from resonance_helpers import clip_quality
+from resonance_helpers.messages import LANGUAGES, message
+from resonance_helpers.settings import SAMPLE_RATE, SOUND_RULES
+
+
+def test_levels_of_a_known_tone() -> None:
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(SAMPLE_RATE) / SAMPLE_RATE).astype(np.float32)
+    quality = clip_quality.measure(tone)
+    assert quality.peak_dbfs == pytest.approx(-6.02, abs=0.01)
+    assert quality.rms_dbfs == pytest.approx(-9.03, abs=0.01)
+    assert quality.seconds == 1.0 and quality.clipped == 0.0
+
+
+def test_speech_seconds_do_not_depend_on_level_or_rate() -> None:
+    for rate in (8_000, 16_000, 48_000):
+        for level in (0.05, 0.8):
+            assert clip_quality.measure(voice(3.0, rate, level=level), rate).speech_s == pytest.approx(1.4, abs=0.2)
+
+
+def test_ten_decibels_more_noise_are_ten_less_in_the_estimate() -> None:
+    def snr(noise_db: float) -> float:
+        noise = np.random.default_rng(1).normal(0, 10 ** (noise_db / 20), 3 * SAMPLE_RATE).astype(np.float32)
+        return clip_quality.measure(voice(3.0, SAMPLE_RATE) + noise).snr_db
+
+    assert snr(-60) - snr(-50) == pytest.approx(10, abs=1)
+    assert snr(-50) - snr(-40) == pytest.approx(10, abs=1)
+
+
+@pytest.mark.parametrize("n", [0, 1, 10, 399, 401])
+def test_very_short_clips_can_be_measured(n: int) -> None:
+    quality = clip_quality.measure(np.full(n, 0.1, np.float32))
+    assert all(np.isfinite(value) for value in vars(quality).values()) and quality.seconds == n / SAMPLE_RATE
+
+
+@pytest.mark.parametrize(
+    ("samples", "level", "codes"),
+    [
+        (voice(3.0, SAMPLE_RATE), "ok", ()),
+        (np.zeros(3 * SAMPLE_RATE, np.float32), "unusable", ("RZ-0510",)),
+        (voice(3.0, SAMPLE_RATE, level=0.01), "again", ("RZ-0511",)),
+        (np.clip(voice(3.0, SAMPLE_RATE, level=6.0), -1, 1), "again", ("RZ-0512",)),
+        (voice(7.0, SAMPLE_RATE), "again", ("RZ-0513",)),
+        (np.pad(voice(0.5, SAMPLE_RATE), (0, 4 * SAMPLE_RATE)), "listen", ("RZ-0514",)),
+    ],
+    ids=["ok", "silent", "quiet", "clipped", "long", "mostly silence"],
+)
+def test_verdicts(samples: np.ndarray, level: str, codes: tuple[str, ...]) -> None:
+    quality = clip_quality.measure(samples)
+    assert clip_quality.judge(quality, window_s=6.0) == (level, codes)
+    for code in codes:
+        assert "x.wav" in clip_quality.explain(code, quality, 6.0, "x.wav")
+
+
+def test_the_words_are_about_the_recording() -> None:
+    for code in ("RZ-0510", "RZ-0511", "RZ-0512", "RZ-0513", "RZ-0514"):
+        quality = clip_quality.measure(voice(1.0, SAMPLE_RATE))
+        for lang in LANGUAGES:
+            sentence = message(code, lang, name="x.wav", window_s=6.0, **vars(quality))
+            assert not any(word in sentence.lower() for word in ("bad", "worst", "poor", "差", "不好", "不合格"))
+
+
+def test_rules_are_in_order() -> None:
+    assert SOUND_RULES.silent_dbfs < SOUND_RULES.quiet_dbfs < 0
