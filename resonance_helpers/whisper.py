@@ -1,7 +1,8 @@
 """One Whisper model in memory: sound to features, features to text.
 
 Decoding is a plain greedy loop over the cached decoder. It gives the tokens of ``model.generate`` (a test compares
-them), takes any window, is bounded in tokens and costs less than ``generate`` on a short clip.
+them), takes any window, is bounded in tokens and costs less than ``generate`` on a short clip. The beam search is the
+library's own.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any, cast
 import numpy as np
 import torch
 from peft import PeftModel
-from transformers import WhisperForConditionalGeneration, WhisperProcessor
+from transformers import GenerationMixin, WhisperForConditionalGeneration, WhisperProcessor
+from transformers.modeling_outputs import BaseModelOutput
 
 from .base_models import BaseModel
 from .device import Device, choose_device
@@ -107,7 +109,7 @@ class SpeechModel:
                 on_progress(len(answers), len(samples))
         return answers
 
-    def decode(self, tokens: torch.Tensor) -> list[str]:
+    def decode(self, tokens: torch.Tensor | Sequence[Sequence[int]]) -> list[str]:
         """Token ids [clips, tokens] to text without special tokens."""
         return [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
 
@@ -119,14 +121,54 @@ class SpeechModel:
         return self._greedy(features, max_new_tokens)[0]
 
     @torch.inference_mode()
+    def encode(self, features: torch.Tensor) -> torch.Tensor:
+        """What the decoder listens to: features [clips, mels, frames] → hidden states [clips, frames / 2, width]."""
+        return self.whisper.model.encoder(features.to(self.whisper.device, self.whisper.dtype)).last_hidden_state
+
+    @torch.inference_mode()
+    def likely_answers(self, encoded: torch.Tensor, beams: int) -> list[tuple[int, ...]]:
+        """The answers that a search with ``beams`` beams finds, as many, best first: token ids up to the end token.
+
+        ``encoded`` is of one clip; an answer that the bound on tokens cut has no end token. Whisper's own ``generate``
+        would fill the clip up to 30 s, so the one of all models is called on what was encoded.
+        """
+        whisper: Any = self.whisper
+        found = GenerationMixin.generate(
+            whisper,
+            encoder_outputs=BaseModelOutput(encoded),
+            attention_mask=torch.ones(encoded.shape[:2], device=whisper.device),
+            decoder_input_ids=torch.tensor([self.prompt], device=whisper.device),
+            max_length=len(self.prompt) + MAX_NEW_TOKENS,
+            num_beams=beams,
+            num_return_sequences=beams,
+            do_sample=False,
+        )
+        rows = found[:, len(self.prompt) :].tolist()
+        return [tuple(row[: row.index(self.end) + 1] if self.end in row else row) for row in rows]
+
+    @torch.inference_mode()
+    def mean_logprobs(self, encoded: torch.Tensor, answers: Sequence[Sequence[int]]) -> list[float]:
+        """The mean log probability of a token in each of ``answers`` (token ids) to one clip, ``encoded``."""
+        whisper, prompt = self.whisper, self.prompt
+        longest = max(map(len, answers))
+        rows = torch.tensor([[*prompt, *each, *[self.end] * (longest - len(each))] for each in answers])
+        heard = encoded.expand(len(answers), -1, -1)
+        said = whisper.model.decoder(input_ids=rows[:, :-1].to(whisper.device), encoder_hidden_states=heard)
+        logits = whisper.proj_out(said.last_hidden_state[:, len(prompt) - 1 :]).float() + self._forbidden_always
+        logits[:, 0] += self._forbidden_at_start
+        tokens = rows[:, len(prompt) :, None].to(whisper.device)
+        each = logits.log_softmax(-1).gather(-1, tokens)[..., 0]
+        return [float(row[: len(answer)].mean()) for row, answer in zip(each, answers, strict=True)]
+
+    @torch.inference_mode()
     def _greedy(self, features: torch.Tensor, max_new_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Token ids as ``greedy``, and the log probability of each, both [clips, tokens]."""
-        whisper, config = self.whisper, self.whisper.generation_config
+        whisper = self.whisper
         was_training = whisper.training
         whisper.eval()
-        encoded = whisper.model.encoder(features.to(whisper.device, whisper.dtype)).last_hidden_state
-        forbidden = self._forbidden(config.suppress_tokens)
-        at_start = self._forbidden(config.begin_suppress_tokens) + forbidden
+        encoded = self.encode(features)
+        forbidden = self._forbidden_always
+        at_start = self._forbidden_at_start + forbidden
         tokens = torch.tensor([self.prompt] * len(features), device=whisper.device)
         ended = torch.zeros(len(features), dtype=torch.bool, device=whisper.device)
         cache, steps, logprobs = None, [], []
@@ -167,6 +209,14 @@ class SpeechModel:
     @property
     def end(self) -> int:
         return cast(int, self.whisper.config.eos_token_id)
+
+    @property
+    def _forbidden_always(self) -> torch.Tensor:
+        return self._forbidden(self.whisper.generation_config.suppress_tokens)
+
+    @property
+    def _forbidden_at_start(self) -> torch.Tensor:
+        return self._forbidden(self.whisper.generation_config.begin_suppress_tokens)
 
     def _forbidden(self, tokens: list[int] | None) -> torch.Tensor:
         """0 for a token that may come, −inf for one that the checkpoint rules out [vocabulary]."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -11,12 +12,20 @@ from peft.tuners.lora import LoraLayer
 
 from resonance_helpers import Workspace, adapter, base_models, listening, whisper
 from resonance_helpers.audio import read_wav
-from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE, SECOND_STRENGTH, UNSURE_BELOW
+from resonance_helpers.settings import (
+    PRACTICE_MODEL,
+    SAMPLE_RATE,
+    SECOND_BEAMS,
+    SECOND_SHARE,
+    SECOND_STRENGTH,
+    UNSURE_BELOW,
+)
 from resonance_helpers.utterances import load_utterances
 from resonance_helpers.whisper import Heard, SpeechModel
 
 SURE, UNSURE = UNSURE_BELOW + 0.01, UNSURE_BELOW - 0.01
 ENDLESS = "喝水" * 12
+Opinions = dict[str, float]  # an answer → its mean log probability
 
 
 @pytest.fixture(scope="module")
@@ -40,95 +49,149 @@ def strengths(speech: SpeechModel) -> set[float]:
 
 
 class Ears:
-    """``SpeechModel.hear`` with answers laid out in advance, which notes the clips and the adapter's strength."""
+    """The parts of ``SpeechModel`` that hear, with answers laid out in advance.
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: list[Heard] | Exception) -> None:
-        self.asked: list[tuple[list[int], set[float]]] = []
-        self._answers = iter(answers)
-        monkeypatch.setattr(SpeechModel, "hear", lambda speech, clips, window_s, **_: self.hear(speech, clips))
+    ``full`` and ``weak`` are what the two strengths propose, and how likely each holds every answer; an answer that
+    ends with "…" has no end token.
+    """
 
-    def hear(self, speech: SpeechModel, clips: Sequence[np.ndarray]) -> list[Heard]:
-        self.asked.append(([len(clip) for clip in clips], strengths(speech)))
-        answer = next(self._answers)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    def __init__(
+        self, patch: pytest.MonkeyPatch, first: list[Heard], full: Opinions | None = None, weak: Opinions | None = None
+    ) -> None:
+        self.opinions = (full or {}, weak or {})
+        self.at: list[float] = []  # the strength of each search
+        patch.setattr(SpeechModel, "hear", lambda *_: first)
+        patch.setattr(SpeechModel, "likely_answers", lambda speech, _, beams: self.propose(speech, beams))
+        patch.setattr(SpeechModel, "mean_logprobs", lambda speech, _, answers: self.weigh(speech, answers))
+
+    def propose(self, speech: SpeechModel, beams: int) -> list[tuple[int, ...]]:
+        assert beams == SECOND_BEAMS
+        self.at += strengths(speech)
+        tokenizer = speech.processor.tokenizer
+        tokens = [tokenizer(text.rstrip("…"), add_special_tokens=False).input_ids for text in self.mine(speech)]
+        return [
+            (*each, *([] if "…" in text else [speech.end]))
+            for text, each in zip(self.mine(speech), tokens, strict=True)
+        ]
+
+    def weigh(self, speech: SpeechModel, answers: Sequence[Sequence[int]]) -> list[float]:
+        return [self.mine(speech)[text] for text in speech.decode(answers)]
+
+    def mine(self, speech: SpeechModel) -> Opinions:
+        return self.opinions[strengths(speech) != {self.at[0]}]
 
 
 def clips(count: int) -> list[np.ndarray]:
-    """Clips that are told apart by their lengths 1, 2, 3 …"""
-    return [np.zeros(length + 1, np.float32) for length in range(count)]
+    return [np.zeros(1600, np.float32)] * count
 
 
 def test_who_is_sure_is_asked_once(speech: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> None:
     ears = Ears(monkeypatch, [Heard("我想喝水", False, SURE)] * 2)
     assert listening.hear(speech, clips(2), 4.0) == [Heard("我想喝水", False, SURE)] * 2
-    assert len(ears.asked) == 1
+    assert not ears.at
 
 
-def test_only_what_was_unsure_is_heard_again_more_gently_and_keeps_its_mark(
-    speech: SpeechModel, monkeypatch: pytest.MonkeyPatch
+def test_what_both_strengths_hold_likely_together_is_said(speech: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the favourite of the one nor that of the other; what was sure is left alone, the doubt stays marked."""
+    full = {"我要喝水": -0.1, "我要睡觉": -0.3, "开灯": -3.0}
+    weak = {"开灯": -0.2, "我要睡觉": -0.3, "我要喝水": -3.0}
+    first = [Heard("关灯", False, SURE), Heard("我要喝水", False, UNSURE)]
+    ears = Ears(monkeypatch, first, full, weak)
+    before = strengths(speech)
+    sure, unsure = listening.hear(speech, clips(2), 4.0)
+    assert sure == first[0]
+    assert (unsure.text, unsure.unsure, unsure.cut) == ("我要睡觉", True, False)
+    assert unsure.sure == pytest.approx(math.exp(-0.3))
+    assert ears.at == pytest.approx([*before, *(SECOND_STRENGTH * one for one in before)])
+    assert strengths(speech) == before
+
+
+def test_the_weaker_hearing_has_the_greater_say(speech: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    Ears(monkeypatch, [Heard("开灯", False, UNSURE)], {"开灯": -0.1, "关灯": -1.0}, {"开灯": -1.0, "关灯": -0.5})
+    (heard,) = listening.hear(speech, clips(1), 4.0)
+    assert heard.text == "关灯" and heard.sure == pytest.approx(
+        math.exp(SECOND_SHARE * -0.5 + (1 - SECOND_SHARE) * -1.0)
+    )
+
+
+@pytest.mark.parametrize("first", [Heard("好", True, SURE), Heard(ENDLESS, False, SURE)], ids=["cut", "endless"])
+def test_an_answer_that_found_no_end_is_unsure(
+    speech: SpeechModel, first: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = [
-        Heard("我想喝水", False, SURE),
-        Heard("开灯", False, UNSURE),
-        Heard("好", True, SURE),
-        Heard(ENDLESS, False, SURE),
-    ]
-    second = [Heard("关灯", False, 0.99), Heard("好的", False, 0.3), Heard("喝水", False, 0.99)]
-    ears = Ears(monkeypatch, first, second)
-    heard = listening.hear(speech, clips(4), 4.0)
-    assert [each.text for each in heard] == ["我想喝水", "关灯", "好的", "喝水"]
-    assert [each.unsure for each in heard] == [False, True, True, True]
-    (full,) = ears.asked[0][1]
-    assert ears.asked[0][0] == [1, 2, 3, 4]
-    assert ears.asked[1][0] == [2, 3, 4]
-    assert [*ears.asked[1][1]] == pytest.approx([full * SECOND_STRENGTH])
-    assert strengths(speech) == {full}
+    likely = {ENDLESS: -0.01, "我想…": -0.02, "我想喝水": -0.5}
+    Ears(monkeypatch, [first], likely, likely)
+    (heard,) = listening.hear(speech, clips(1), 4.0)
+    assert (heard.text, heard.cut, heard.unsure) == ("我想喝水", False, True)
 
 
-@pytest.mark.parametrize("second", [Heard("灯灯", True, 0.99), Heard(ENDLESS, False, 0.99)], ids=["cut", "endless"])
-def test_a_second_answer_without_an_end_is_no_better(
-    speech: SpeechModel, second: Heard, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Ears(monkeypatch, [Heard("开灯", False, UNSURE)], [second])
+def test_where_no_answer_has_an_end_the_first_stays(speech: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    Ears(monkeypatch, [Heard("开灯", False, UNSURE)], {ENDLESS: -0.1}, {"我想…": -0.1})
     assert listening.hear(speech, clips(1), 4.0) == [Heard("开灯", False, UNSURE, unsure=True)]
 
 
 def test_the_adapter_is_whole_again_whatever_happens(speech: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = strengths(speech)
-    Ears(monkeypatch, [Heard("开灯", False, UNSURE)], RuntimeError("out of memory"))
+    before, asked = strengths(speech), []
+
+    def fails(speech: SpeechModel, encoded: torch.Tensor, beams: int) -> list[tuple[int, ...]]:
+        asked.append(strengths(speech))
+        if asked[-1] != before:
+            raise RuntimeError("out of memory")
+        return [(speech.end,)]
+
+    Ears(monkeypatch, [Heard("开灯", False, UNSURE)])
+    monkeypatch.setattr(SpeechModel, "likely_answers", fails)
     with pytest.raises(RuntimeError, match="out of memory"):
         listening.hear(speech, clips(1), 4.0)
-    assert strengths(speech) == before
+    assert strengths(speech) == before and len(asked) == 2
 
 
-def test_the_second_hearing_is_that_of_a_weaker_adapter(
+def test_each_clip_has_an_answer_of_its_own_in_order(
     speech: SpeechModel, converted_sample: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answers of an adapter whose weights were made smaller, clip by clip."""
-    sounds = [read_wav(u.wav) for u in load_utterances(converted_sample)[:6]]
-    monkeypatch.setattr(listening, "UNSURE_BELOW", 1.1)  # all of them
+    """More clips than one batch, all of them heard twice by the real model: as each alone."""
+    sounds = [read_wav(u.wav) for u in load_utterances(converted_sample)[:10]]
+    monkeypatch.setattr(listening, "UNSURE_BELOW", 1.1)
     told: list[tuple[int, int]] = []
+    heard = listening.hear(speech, sounds, 4.0, lambda done, total: told.append((done, total)))
+    assert told == [(8, 10), (10, 10)]
+    assert all(each.unsure and not each.cut for each in heard)
+    alone = [listening.hear(speech, [sound], 4.0)[0] for sound in sounds]
+    assert [each.text for each in heard] == [each.text for each in alone]
+    assert len({each.text for each in heard}) > 1, "the comparison says nothing when every answer is the same"
 
-    def on_progress(done: int, total: int) -> None:
-        told.append((done, total))
 
-    heard = listening.hear(speech, sounds, 4.0, on_progress)
-    assert told[-1] == (6, 6)
-    assert all(each.unsure for each in heard)
-    full = speech.hear(sounds, 4.0)
+def test_the_second_opinion_is_that_of_a_weaker_adapter(
+    speech: SpeechModel, converted_sample: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the whole say it says what an adapter whose weights were made smaller holds most likely."""
+    sounds = [read_wav(u.wav) for u in load_utterances(converted_sample)[:6]]
+    monkeypatch.setattr(listening, "UNSURE_BELOW", 1.1)
+    monkeypatch.setattr(listening, "_SAY", {SECOND_STRENGTH: 1.0})
+    heard = listening.hear(speech, sounds, 4.0)
+    full, weaker = best_of(speech, sounds), []
     weights = [each for name, each in speech.model.named_parameters() if "lora_B" in name]
     for each in weights:
         each.data *= SECOND_STRENGTH
     try:
-        weaker = speech.hear(sounds, 4.0)
+        weaker = best_of(speech, sounds)
     finally:
         for each in weights:
             each.data /= SECOND_STRENGTH
-    assert [each.text for each in heard] == [each.text for each in weaker]
-    assert [each.sure for each in heard] == pytest.approx([each.sure for each in weaker], abs=1e-4)
-    assert [each.sure for each in heard] != pytest.approx([each.sure for each in full], abs=1e-2)
+    assert [each.text for each in heard] == [text for text, _ in weaker]
+    assert [each.sure for each in heard] == pytest.approx([sure for _, sure in weaker], abs=1e-4)
+    assert [each.sure for each in heard] != pytest.approx([sure for _, sure in full], abs=1e-2)
+
+
+def best_of(speech: SpeechModel, sounds: Sequence[np.ndarray]) -> list[tuple[str, float]]:
+    """The likeliest answer of a search to each clip, and the mean probability of its tokens."""
+    found = []
+    for sound in sounds:
+        encoded = speech.encode(speech.features([sound], 4.0))
+        answers = speech.likely_answers(encoded, SECOND_BEAMS)
+        likely = speech.mean_logprobs(encoded, answers)
+        best = int(np.argmax(likely))
+        found.append((speech.decode(answers)[best], math.exp(likely[best])))
+    return found
 
 
 def test_a_clip_that_is_too_long_is_refused_as_ever(speech: SpeechModel) -> None:

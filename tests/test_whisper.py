@@ -13,7 +13,7 @@ from resonance_helpers import Workspace, whisper
 from resonance_helpers.audio import load, read_wav
 from resonance_helpers.base_models import resolve
 from resonance_helpers.messages import ResonanceError
-from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE
+from resonance_helpers.settings import MAX_NEW_TOKENS, PRACTICE_MODEL, SAMPLE_RATE
 from resonance_helpers.training.data import IGNORED, collate
 from resonance_helpers.utterances import load_utterances
 from resonance_helpers.whisper import SpeechModel, load_speech_model
@@ -24,10 +24,10 @@ def practice(tmp_path_factory: pytest.TempPathFactory) -> SpeechModel:
     return load_speech_model(resolve(PRACTICE_MODEL, tmp_path_factory.mktemp("cache")))
 
 
-def by_generate(speech: SpeechModel, features: torch.Tensor, tokens: int) -> list[str]:
-    """The library's greedy search at the native window, bounded in tokens, language given."""
+def by_generate(speech: SpeechModel, features: torch.Tensor, tokens: int, beams: int = 1) -> list[str]:
+    """The library's own search at the native window, bounded in tokens, language given."""
     ids = speech.whisper.generate(
-        features, language=speech.language, task="transcribe", num_beams=1, do_sample=False, max_new_tokens=tokens
+        features, language=speech.language, task="transcribe", num_beams=beams, do_sample=False, max_new_tokens=tokens
     )
     return speech.decode(ids)
 
@@ -38,6 +38,30 @@ def test_greedy_writes_what_generate_writes(practice: SpeechModel, converted_sam
     found = practice.decode(practice.greedy(features, max_new_tokens=20))
     assert found == by_generate(practice, features, 20)
     assert len(set(found)) > 8, "the comparison says nothing when every answer is the same"
+
+
+def test_beams_find_what_generate_finds_with_as_many(practice: SpeechModel, converted_sample: Workspace) -> None:
+    clips = [read_wav(u.wav) for u in load_utterances(converted_sample)[:12]]
+    each = [practice.features([clip], practice.native_window_s) for clip in clips]
+    found = [practice.decode(practice.likely_answers(practice.encode(features), 5))[0] for features in each]
+    assert found == by_generate(practice, torch.cat(each), MAX_NEW_TOKENS, beams=5)
+    assert found != practice.recognise(clips), "the comparison says nothing when beams change nothing"
+
+
+def test_answers_are_told_apart_by_the_models_own_probabilities(practice: SpeechModel) -> None:
+    """At a short window, each answer up to its end token; a longer answer beside it changes nothing."""
+    noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
+    features = practice.features([noise], 2.0)
+    encoded = practice.encode(features)
+    answers = practice.likely_answers(encoded, 5)
+    assert len(set(answers)) == 5 and len({len(answer) for answer in answers}) > 1
+    for answer, found in zip(answers, practice.mean_logprobs(encoded, answers), strict=True):
+        assert practice.end not in answer[:-1]
+        said = torch.tensor([[*practice.prompt, *answer]])
+        with torch.inference_mode():
+            logits = practice.whisper(features, decoder_input_ids=said[:, :-1]).logits[0, len(practice.prompt) - 1 :]
+        each = (logits + practice._forbidden_always).log_softmax(-1)[range(len(answer)), list(answer)]
+        assert found == pytest.approx(float(each.mean()), abs=0.02)
 
 
 def test_order_and_text_do_not_depend_on_the_batch(practice: SpeechModel, converted_sample: Workspace) -> None:
