@@ -8,12 +8,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from lab import CHROMIUM, chromium, copy_lesson, jupyter_lab, open_lesson, scroll_to
+from lab import CHROMIUM, Person, chromium, copy_lesson, jupyter_lab, open_lesson
 from scipy.signal import correlate
 
 from resonance_helpers.audio import load, read_wav, write_wav
@@ -54,43 +53,6 @@ def room(played: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lab(room: Path) -> Iterator[str]:
     with jupyter_lab(room) as address:
         yield address
-
-
-class Person:
-    """Somebody in front of the recorder."""
-
-    def __init__(self, page: Any) -> None:
-        self.page = page
-        self.root = scroll_to(page, ".rz-recorder")
-        self.panel = self.root.locator(".rz-panel")
-
-    def presses(self, key: str = "Space") -> None:
-        self.page.wait_for_timeout(650)  # sooner would count as the same press
-        self.page.keyboard.press(key)  # wherever the focus is
-
-    def clicks(self, name: str) -> None:
-        self.page.wait_for_timeout(650)
-        self.root.locator(f".rz-{name}").click()
-
-    def waits_for(self, **data: str) -> None:
-        wanted = "".join(f"[data-{name}='{value}']" for name, value in data.items())
-        self.page.wait_for_selector(f".rz-recorder{wanted}", timeout=45_000)
-
-    def says(self, phrase: str, seconds: float) -> None:
-        assert self.sees("phrase") == phrase
-        self.presses()
-        self.waits_for(mode="recording")
-        self.page.wait_for_timeout(seconds * 1000)
-        self.presses("Enter")
-        self.waits_for_the_verdict()
-
-    def waits_for_the_verdict(self) -> None:
-        """Saved, or saved and better said again: a take that began in the middle of the phrase has no quiet before."""
-        saved, retry = (f".rz-recorder[data-mode='idle'][data-mark='{mark}']" for mark in ("saved", "retry"))
-        self.page.wait_for_selector(f"{saved}, {retry}", timeout=45_000)
-
-    def sees(self, part: str) -> str:
-        return str(self.root.locator(f".rz-{part}").inner_text())
 
 
 def labelled(room: Path) -> list[tuple[str, str, int]]:

@@ -164,20 +164,19 @@ function build(el, texts) {
 // A voice of this computer: others send the phrase to a company that speaks it.
 const ownVoice = () => window.speechSynthesis?.getVoices().find((voice) => voice.localService && /^zh/i.test(voice.lang));
 
-function say(phrase) {
-  return new Promise((done) => {
-    const end = () => {
-      speechSynthesis.cancel(); // whatever is still spoken would be in the take
-      done();
-    };
-    const words = new SpeechSynthesisUtterance(phrase);
-    words.voice = ownVoice();
-    words.lang = "zh-CN";
-    words.rate = 0.85;
-    words.onend = words.onerror = end;
-    setTimeout(end, PROMPT_MS);
+async function say(phrase) {
+  const words = new SpeechSynthesisUtterance(phrase);
+  words.voice = ownVoice();
+  words.lang = "zh-CN";
+  words.rate = 0.85;
+  let late;
+  await new Promise((done) => {
+    words.onend = words.onerror = done;
+    late = setTimeout(done, PROMPT_MS);
     speechSynthesis.speak(words);
   });
+  clearTimeout(late); // it would cut off the next phrase
+  speechSynthesis.cancel(); // whatever is still spoken would be in the take
 }
 
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));

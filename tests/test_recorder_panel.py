@@ -1,0 +1,210 @@
+"""The recorder's screen alone, where time, voices, the microphone and the kernel do what a test says: what may go wrong
+between a press and a take.
+
+The page is bare, without JupyterLab; the kernel's side is the real one, and it answers when it is let.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from lab import CHROMIUM, Person, chromium
+
+from resonance_helpers import Workspace, widgets
+from resonance_helpers.labels import read_labels
+from resonance_helpers.messages import message
+from resonance_helpers.phrases import Phrase
+from resonance_helpers.workspace import SAMPLE_DIR
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium"),
+]
+expect = playwright.expect
+expect.set_options(timeout=15_000)
+LIST = (Phrase("我很疼"), Phrase("不要"))
+ADDRESS = (
+    "http://localhost"  # never asked: every file of it is given here. Elsewhere than here a microphone needs https
+)
+WIDGETS = Path(widgets.__file__).parent
+OWN = {"name": "own", "lang": "zh-CN", "localService": True}
+REMOTE = {"name": "remote", "lang": "zh-CN", "localService": False}
+GERMAN = {"name": "german", "lang": "de-DE", "localService": True}
+
+# What the browser and JupyterLab are to the recorder. ``spoken`` says in which mode a prompt began, ended or was cut.
+AROUND = """
+const spoken = [], sent = [], streams = [], listeners = {};
+let values, voices, words, allowed = Promise.resolve();
+const note = (what) => spoken.push(`${document.querySelector(".rz-recorder").dataset.mode}: ${what}`);
+
+class Speech extends EventTarget {
+  getVoices() { return voices; }
+  speak(next) { words = next; note(`${words.voice.name} says ${words.text}`); }
+  finish() { note("end"); this.silence("onend"); }
+  cancel() { if (words) { note("cut"); this.silence("onerror"); } }
+  silence(how) { const said = words; words = undefined; said[how](); }
+}
+Object.defineProperty(window, "speechSynthesis", { value: new Speech() });
+window.SpeechSynthesisUtterance = class { constructor(text) { this.text = text; } };
+
+const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+navigator.mediaDevices.getUserMedia = async (wanted) => {
+  await allowed;
+  streams.push(await open(wanted));
+  return streams.at(-1);
+};
+function unplug() {
+  const [track] = streams.at(-1).getTracks();
+  track.stop();
+  track.dispatchEvent(new Event("ended"));
+}
+
+const emit = (name, ...facts) => (listeners[name] ?? []).forEach((act) => act(...facts));
+const model = {
+  get: (name) => values[name],
+  set(name, value) {
+    if (JSON.stringify(values[name]) === JSON.stringify(value)) return;
+    values[name] = value;
+    emit(`change:${name}`);
+  },
+  save_changes() {},
+  on(names, act) { for (const name of names.split(" ")) (listeners[name] ??= []).push(act); },
+  send(content, _, buffers = []) { sent.push([content, buffers.map((one) => [...new Int16Array(one)])]); },
+};
+"""
+HTML = """<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="recorder.css"><main></main>
+<script src="around.js"></script>
+<script type="module">
+import recorder from "./recorder.js";
+window.show = () => { window.leave = recorder.render({ model, el: document.querySelector("main") }); };
+</script>"""
+FILES = {
+    "/": HTML,
+    "/around.js": AROUND,
+    **{f"/{name}": (WIDGETS / name).read_text(encoding="utf-8") for name in ("recorder.js", "recorder.css")},
+}
+
+
+class Panel(Person):
+    """Somebody in front of the recorder, and what happens around it."""
+
+    def __init__(
+        self, page: Any, workspace: Workspace, voices: list[dict[str, Any]], settings: dict[str, bool]
+    ) -> None:
+        self.workspace = workspace
+        self.kernel: Any = widgets.Recorder(workspace, LIST, "2026-11-23")
+        self.kernel.send = lambda content, sounds: page.evaluate(
+            "([content, sound]) => emit('msg:custom', content, [new DataView(Int16Array.from(sound).buffer)])",
+            [content, np.frombuffer(sounds[0], "<i2").tolist()],
+        )
+        values = {name: getattr(self.kernel, name) for name in ("texts", "state", "hands_free", "spoken", "silence_s")}
+        page.evaluate("all => { [values, voices] = all; show(); }", [values | settings, voices])
+        super().__init__(page)
+        self.panel.focus()
+
+    def answers(self) -> None:
+        """The kernel gets what the page has sent until now."""
+        for content, sounds in self.page.evaluate("sent.splice(0)"):
+            buffers = [memoryview(np.array(sound, "<i2").tobytes()) for sound in sounds]
+            self.kernel._receive(self.kernel, content, buffers)
+        self.page.evaluate("state => model.set('state', state)", self.kernel.state)
+
+    def spends(self, seconds: float) -> None:
+        """Every timer of the page that is due by then has run."""
+        self.page.clock.run_for(1000 * seconds)
+
+    def knows(self, variable: str) -> Any:
+        return self.page.evaluate(variable)
+
+    def is_heard(self) -> bool:
+        return bool(self.knows("streams.some((stream) => stream.active)"))
+
+    def kept(self) -> list[str]:
+        """What is recorded in DATA_DIR."""
+        labels = read_labels(self.workspace.labels) if self.workspace.labels.exists() else []
+        return [label.text for label in labels]
+
+    def reads(self, part: str, sentence: str) -> None:
+        expect(self.root.locator(f".rz-{part}")).to_have_text(sentence)
+
+    def says_until_saving(self) -> None:
+        self.waits_for(mode="recording")
+        self.page.wait_for_timeout(2500)  # the microphone plays a phrase of the sample again and again
+        self.presses()
+        self.waits_for(mode="saving")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium(SAMPLE_DIR / "audio_raw" / "004_我很疼.wav") as one:
+        yield one
+
+
+@pytest.fixture
+def open_panel(browser: Any, tmp_path: Path) -> Iterator[Any]:
+    """Opens the recorder with these voices and settings; afterwards no script of it has failed."""
+    context = browser.new_context(viewport={"width": 1000, "height": 900})
+    context.grant_permissions(["microphone"], origin=ADDRESS)
+    page, wrong = context.new_page(), []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    kinds = {"js": "text/javascript", "css": "text/css", "/": "text/html"}
+
+    def give(route: Any) -> None:
+        path = route.request.url.removeprefix(ADDRESS)
+        route.fulfill(body=FILES.get(path, ""), content_type=kinds.get(path.rpartition(".")[2]))
+
+    def opened(*voices: dict[str, Any], **settings: bool) -> Panel:
+        page.route("**/*", give)
+        page.clock.install()
+        page.goto(ADDRESS)
+        page.wait_for_function("() => window.show")
+        return Panel(page, Workspace(tmp_path / "data", tmp_path / "out", "anna"), list(voices), settings)
+
+    yield opened
+    context.close()
+    assert not wrong
+
+
+# ── The prompt ───────────────────────────────────────────────────────────────
+def test_only_a_voice_of_this_computer_says_the_phrase_and_the_take_begins_after_it(open_panel: Any) -> None:
+    panel = open_panel(REMOTE, GERMAN, OWN, spoken=True)
+    panel.presses()
+    panel.waits_for(mode="prompting")
+    panel.spends(5)
+    panel.waits_for(mode="prompting")
+    panel.knows("speechSynthesis.finish()")
+    panel.waits_for(mode="recording")
+    assert panel.knows("spoken") == ["prompting: own says 我很疼", "prompting: end"]
+
+
+def test_a_prompt_that_never_ends_is_cut_before_the_take(open_panel: Any) -> None:
+    panel = open_panel(OWN, spoken=True)
+    panel.presses()
+    panel.waits_for(mode="prompting")
+    panel.spends(8)
+    panel.waits_for(mode="recording")
+    assert panel.knows("spoken") == ["prompting: own says 我很疼", "prompting: cut"]
+
+
+def test_a_prompt_is_not_cut_by_the_one_before_it(open_panel: Any) -> None:
+    panel = open_panel(OWN, spoken=True, hands_free=True)
+    panel.presses()
+    panel.waits_for(mode="prompting")
+    panel.knows("speechSynthesis.finish()")
+    panel.waits_for(mode="recording")
+    panel.says_until_saving()
+    panel.answers()
+    panel.waits_for(mode="saving", mark="saved")  # hands-free: it asks for the next phrase
+    panel.answers()
+    panel.waits_for(mode="prompting")
+    panel.spends(5)  # more than eight since the first one began
+    assert panel.knows("spoken.at(-1)") == "prompting: own says 不要"
+    panel.knows("speechSynthesis.finish()")
+    panel.waits_for(mode="recording")
+    says = ["prompting: own says 我很疼", "prompting: end", "prompting: own says 不要", "prompting: end"]
+    assert panel.knows("spoken") == says
