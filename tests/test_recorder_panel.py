@@ -6,6 +6,7 @@ The page is bare, without JupyterLab; the kernel's side is the real one, and it 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from lab import CHROMIUM, Person, chromium
 
 from resonance_helpers import Workspace, widgets
+from resonance_helpers.audio import load, to_pcm16
 from resonance_helpers.labels import read_labels
 from resonance_helpers.messages import message
 from resonance_helpers.phrases import Phrase
@@ -31,6 +33,8 @@ LIST = (Phrase("我很疼"), Phrase("不要"))
 ADDRESS = (
     "http://localhost"  # never asked: every file of it is given here. Elsewhere than here a microphone needs https
 )
+CLIP = SAMPLE_DIR / "audio_raw" / "004_我很疼.wav"  # what the microphone plays again and again
+GOOD = to_pcm16(load(CLIP, 30.0))
 WIDGETS = Path(widgets.__file__).parent
 OWN = {"name": "own", "lang": "zh-CN", "localService": True}
 REMOTE = {"name": "remote", "lang": "zh-CN", "localService": False}
@@ -74,7 +78,7 @@ const model = {
   },
   save_changes() {},
   on(names, act) { for (const name of names.split(" ")) (listeners[name] ??= []).push(act); },
-  send(content, _, buffers = []) { sent.push([content, buffers.map((one) => [...new Int16Array(one)])]); },
+  send: (content) => sent.push(content),
 };
 """
 HTML = """<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="recorder.css"><main></main>
@@ -108,10 +112,10 @@ class Panel(Person):
         self.panel.focus()
 
     def answers(self) -> None:
-        """The kernel gets what the page has sent until now."""
-        for content, sounds in self.page.evaluate("sent.splice(0)"):
-            buffers = [memoryview(np.array(sound, "<i2").tobytes()) for sound in sounds]
-            self.kernel._receive(self.kernel, content, buffers)
+        """The kernel gets what the page has sent until now; a take is a good one, whatever the microphone played."""
+        for content in self.page.evaluate("sent.splice(0)"):
+            sounds = [memoryview(GOOD.tobytes())] if content["type"] == "take" else []
+            self.kernel._receive(self.kernel, content, sounds)
         self.page.evaluate("state => model.set('state', state)", self.kernel.state)
 
     def spends(self, seconds: float) -> None:
@@ -134,14 +138,13 @@ class Panel(Person):
 
     def says_until_saving(self) -> None:
         self.waits_for(mode="recording")
-        self.page.wait_for_timeout(2500)  # the microphone plays a phrase of the sample again and again
         self.presses()
         self.waits_for(mode="saving")
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with chromium(SAMPLE_DIR / "audio_raw" / "004_我很疼.wav") as one:
+    with chromium(CLIP) as one:
         yield one
 
 
@@ -202,9 +205,30 @@ def test_a_prompt_is_not_cut_by_the_one_before_it(open_panel: Any) -> None:
     panel.waits_for(mode="saving", mark="saved")  # hands-free: it asks for the next phrase
     panel.answers()
     panel.waits_for(mode="prompting")
-    panel.spends(5)  # more than eight since the first one began
+    panel.spends(6)  # more than eight since the first one began
     assert panel.knows("spoken.at(-1)") == "prompting: own says 不要"
     panel.knows("speechSynthesis.finish()")
     panel.waits_for(mode="recording")
     says = ["prompting: own says 我很疼", "prompting: end", "prompting: own says 不要", "prompting: end"]
     assert panel.knows("spoken") == says
+
+
+def test_without_a_voice_the_reason_stays_on_the_screen_and_nothing_is_spoken(open_panel: Any) -> None:
+    panel = open_panel(REMOTE, GERMAN, spoken=True)
+    panel.presses()
+    panel.waits_for(mode="recording")
+    panel.reads("news", message("recorder.no_voice"))
+    again = "news => new MutationObserver(() => spoken.push('again')).observe(news, { childList: true })"
+    panel.root.locator(".rz-news").evaluate(again)
+    panel.says_until_saving()
+    panel.answers()
+    panel.waits_for(mode="idle", mark="saved")
+    panel.reads("news", message("recorder.no_voice"))
+    assert panel.knows("spoken") == []  # neither by a voice nor by a screen reader, into the take
+
+
+def test_a_voice_that_the_browser_finds_later_takes_the_reason_away(open_panel: Any) -> None:
+    panel = open_panel(spoken=True)
+    panel.reads("news", message("recorder.no_voice"))
+    panel.knows(f"voices = [{json.dumps(OWN)}]; speechSynthesis.dispatchEvent(new Event('voiceschanged'))")
+    panel.reads("news", "")

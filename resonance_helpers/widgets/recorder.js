@@ -169,13 +169,11 @@ async function say(phrase) {
   words.voice = ownVoice();
   words.lang = "zh-CN";
   words.rate = 0.85;
-  let late;
   await new Promise((done) => {
     words.onend = words.onerror = done;
-    late = setTimeout(done, PROMPT_MS);
+    setTimeout(done, PROMPT_MS); // cancels nothing itself: by then it may be the next phrase that is spoken
     speechSynthesis.speak(words);
   });
-  clearTimeout(late); // it would cut off the next phrase
   speechSynthesis.cancel(); // whatever is still spoken would be in the take
 }
 
@@ -192,6 +190,7 @@ class Recorder {
     this.mode = "idle";
     this.lastPress = -DEBOUNCE_MS;
     this.microphone = new Microphone((block) => this.hear(block), () => this.unplugged());
+    this.redraw = () => this.show();
     this.listen();
     this.show();
   }
@@ -220,7 +219,8 @@ class Recorder {
     }
     this.view.silence_s.oninput = () => this.set("silence_s", Number(this.view.silence_s.value));
     this.model.on("change:state", () => this.answered());
-    this.model.on("change:hands_free change:spoken change:silence_s", () => this.show());
+    this.model.on("change:hands_free change:spoken change:silence_s", this.redraw);
+    window.speechSynthesis?.addEventListener?.("voiceschanged", this.redraw); // browsers find theirs after a while
     this.model.on("msg:custom", (message, buffers) => this.play(message, buffers[0]));
   }
 
@@ -272,7 +272,6 @@ class Recorder {
     if (this.mode !== "asking") return this.microphone.stop(); // stopped while the browser asked
     this.become("prompting");
     if (this.model.get("spoken") && ownVoice()) await say(this.state.phrase);
-    else if (this.model.get("spoken")) this.tell(this.texts.no_voice);
     if (this.mode !== "prompting") return;
     if (this.model.get("hands_free")) await this.microphone.beep();
     if (this.model.get("spoken") || this.model.get("hands_free")) await pause(QUIET_MS);
@@ -369,6 +368,7 @@ class Recorder {
 
   leave() {
     clearTimeout(this.waiting);
+    window.speechSynthesis?.removeEventListener?.("voiceschanged", this.redraw);
     window.speechSynthesis?.cancel();
     this.microphone.stop();
   }
@@ -409,7 +409,10 @@ class Recorder {
     view.phrase.textContent = speaking ? state.phrase : "";
     view.hint.textContent = this.hint();
     view.panel.setAttribute("aria-label", `${speaking ? state.phrase : ""} ${this.hint()} ${this.texts.panel}`.trim());
-    view.news.replaceChildren(...state.news.map((line) => Object.assign(document.createElement("p"), { textContent: line })));
+    const news = !ownVoice() && this.model.get("spoken") ? [...state.news, this.texts.no_voice] : state.news;
+    if (view.news.textContent !== news.join("")) { // a screen reader would say it once more, and into the take
+      view.news.replaceChildren(...news.map((line) => Object.assign(document.createElement("p"), { textContent: line })));
+    }
     if (mode !== "recording") view.meter.value = 0;
     const idle = mode === "idle";
     const { play, redo, previous, next, skip, stop } = view.buttons;
