@@ -30,9 +30,7 @@ pytestmark = [
 expect = playwright.expect
 expect.set_options(timeout=15_000)
 LIST = (Phrase("我很疼"), Phrase("不要"))
-ADDRESS = (
-    "http://localhost"  # never asked: every file of it is given here. Elsewhere than here a microphone needs https
-)
+ADDRESS = "http://localhost"  # never asked: its files are given here. Only here a microphone needs no https
 CLIP = SAMPLE_DIR / "audio_raw" / "004_我很疼.wav"  # what the microphone plays again and again
 GOOD = to_pcm16(load(CLIP, 30.0))
 WIDGETS = Path(widgets.__file__).parent
@@ -87,6 +85,7 @@ HTML = """<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="reco
 import recorder from "./recorder.js";
 window.show = () => { window.leave = recorder.render({ model, el: document.querySelector("main") }); };
 </script>"""
+AGAIN = "news => new MutationObserver(() => spoken.push('again')).observe(news, { childList: true })"  # a screen reader
 FILES = {
     "/": HTML,
     "/around.js": AROUND,
@@ -218,8 +217,7 @@ def test_without_a_voice_the_reason_stays_on_the_screen_and_nothing_is_spoken(op
     panel.presses()
     panel.waits_for(mode="recording")
     panel.reads("news", message("recorder.no_voice"))
-    again = "news => new MutationObserver(() => spoken.push('again')).observe(news, { childList: true })"
-    panel.root.locator(".rz-news").evaluate(again)
+    panel.root.locator(".rz-news").evaluate(AGAIN)
     panel.says_until_saving()
     panel.answers()
     panel.waits_for(mode="idle", mark="saved")
@@ -232,3 +230,122 @@ def test_a_voice_that_the_browser_finds_later_takes_the_reason_away(open_panel: 
     panel.reads("news", message("recorder.no_voice"))
     panel.knows(f"voices = [{json.dumps(OWN)}]; speechSynthesis.dispatchEvent(new Event('voiceschanged'))")
     panel.reads("news", "")
+
+
+def test_the_same_verdict_twice_is_read_aloud_twice(open_panel: Any) -> None:
+    panel = open_panel()
+    for turn in (2, 3):
+        panel.knows(f"model.set('state', {{ ...values.state, turn: {turn}, mark: 'retry', news: ['太轻'] }})")
+        if turn == 2:
+            panel.root.locator(".rz-news").evaluate(AGAIN)
+    panel.reads("news", "太轻")
+    assert panel.knows("spoken") == ["again"]
+
+
+# ── A kernel that answers late ───────────────────────────────────────────────
+def test_presses_while_a_take_is_being_saved_neither_lose_nor_double_it(open_panel: Any) -> None:
+    panel = open_panel()
+    panel.presses()
+    panel.says_until_saving()
+    for key in ("Space", "Enter", "Escape"):
+        panel.presses(key)
+    panel.reads("hint", message("recorder.saving"))
+    assert panel.knows("sent.map(({ type }) => type)") == ["take"] and panel.kept() == []
+    panel.answers()
+    panel.waits_for(mode="idle", mark="saved")
+    assert panel.kept() == ["我很疼"]
+    panel.presses()
+    panel.answers()
+    panel.reads("phrase", "不要")
+
+
+def test_who_waits_too_long_is_told_so_unheard_and_goes_on_when_the_answer_comes(open_panel: Any) -> None:
+    panel = open_panel(hands_free=True)
+    panel.presses()
+    panel.says_until_saving()
+    panel.spends(20)
+    panel.waits_for(mode="lost")
+    for key in ("Space", "Escape"):
+        panel.presses(key)
+    panel.reads("news", message("recorder.lost"))
+    assert not panel.is_heard()
+    panel.answers()
+    panel.reads("hint", message("recorder.saved_free"))
+    panel.spends(2)
+    panel.answers()
+    panel.waits_for(mode="recording")
+    panel.reads("phrase", "不要")
+    assert panel.kept() == ["我很疼"]
+
+
+def test_a_sound_that_comes_late_is_played_unless_somebody_stopped(open_panel: Any) -> None:
+    panel = open_panel()
+    panel.presses()
+    panel.says_until_saving()
+    panel.answers()
+    panel.clicks("play")
+    panel.clicks("stop")
+    panel.answers()
+    panel.waits_for(mode="stopped")
+    assert panel.root.get_attribute("data-played") is None
+    panel.presses()
+    panel.clicks("play")
+    panel.spends(20)
+    panel.waits_for(mode="lost")
+    panel.answers()
+    panel.waits_for(mode="idle")
+    assert float(panel.root.get_attribute("data-played")) > 1
+
+
+# ── A microphone that comes late, or goes ────────────────────────────────────
+@pytest.mark.parametrize("ends", ["stop", "refused", "gone"])
+def test_who_stopped_while_the_browser_asked_is_not_recorded(open_panel: Any, ends: str) -> None:
+    panel = open_panel(OWN, spoken=True)
+    panel.knows("() => { allowed = new Promise((yes, no) => Object.assign(window, { yes, no })); }")
+    panel.presses()
+    panel.waits_for(mode="asking")
+    if ends == "gone":  # the cell was run again
+        panel.knows("leave()")
+    else:
+        panel.clicks("stop")
+    panel.knows("no(new DOMException('', 'NotAllowedError'))" if ends == "refused" else "yes()")
+    panel.page.wait_for_timeout(1000)
+    assert panel.knows("streams.length") == (ends != "refused") and not panel.is_heard()
+    assert panel.knows("spoken.length") == panel.knows("sent.length") == 0
+    if ends != "gone":
+        panel.reads("hint", message("recorder.stopped"))
+        panel.reads("news", "")
+
+
+def test_who_stopped_while_the_browser_asked_and_goes_on_is_recorded_once(open_panel: Any) -> None:
+    panel = open_panel()
+    panel.knows("() => { allowed = new Promise((yes) => Object.assign(window, { yes })); }")
+    panel.presses()
+    panel.clicks("stop")
+    panel.presses()
+    panel.reads("hint", message("recorder.asking"))
+    panel.presses()
+    panel.knows("yes()")
+    panel.says_until_saving()
+    assert panel.knows("streams.length") == panel.knows("sent.length") == 1
+
+
+@pytest.mark.parametrize("mode", ["prompting", "recording"])
+def test_an_unplugged_microphone_is_said_and_nothing_half_is_saved(open_panel: Any, mode: str) -> None:
+    panel = open_panel(OWN, spoken=True)
+    panel.presses()
+    panel.waits_for(mode="prompting")
+    if mode == "recording":
+        panel.knows("speechSynthesis.finish()")
+        panel.waits_for(mode="recording")
+    panel.knows("unplug()")
+    panel.waits_for(mode="idle")
+    panel.reads("news", message("recorder.missing"))
+    assert panel.knows("sent.length") == 0 and not panel.knows("words")
+    panel.presses()
+    panel.waits_for(mode="prompting")
+    panel.reads("news", "")
+    panel.knows("speechSynthesis.finish()")
+    panel.says_until_saving()
+    panel.answers()
+    assert panel.kept() == ["我很疼"]

@@ -247,7 +247,7 @@ class Recorder {
   press() {
     if (this.trembled()) return;
     if (this.mode === "recording") this.end();
-    else if (this.mode === "stopped") this.become("idle");
+    else if (this.mode === "stopped") this.become(this.asking ? "asking" : "idle");
     else if (this.mode === "idle") this.goOn();
   }
 
@@ -262,12 +262,16 @@ class Recorder {
     if (this.mode !== "idle") return;
     if (!window.isSecureContext || !navigator.mediaDevices) return this.tell(this.texts.insecure);
     this.become("asking");
+    this.asking = true; // also when somebody stops, until the browser has its answer
     try {
       await this.microphone.start();
     } catch (error) {
       await this.microphone.stop();
-      if (this.mode === "asking") this.become("idle");
+      if (this.mode !== "asking") return;
+      this.become("idle");
       return this.tell(trouble(error, this.texts));
+    } finally {
+      this.asking = false;
     }
     if (this.mode !== "asking") return this.microphone.stop(); // stopped while the browser asked
     this.become("prompting");
@@ -301,8 +305,8 @@ class Recorder {
   }
 
   unplugged() {
-    this.microphone.stop();
-    if (["recording", "ending", "prompting"].includes(this.mode)) this.become("idle");
+    this.quiet();
+    if (["asking", "prompting", "recording", "ending"].includes(this.mode)) this.become("idle");
     this.tell(this.texts.missing);
   }
 
@@ -324,6 +328,7 @@ class Recorder {
 
   expectAnswer() {
     this.waiting = setTimeout(() => {
+      this.quiet();
       this.become("lost");
       this.tell(this.texts.lost);
     }, ANSWER_MS);
@@ -332,7 +337,8 @@ class Recorder {
   // ── What the kernel says ──
   answered() {
     clearTimeout(this.waiting);
-    const alone = this.model.get("hands_free") && this.mode === "saving";
+    if (this.state.news.length) this.view.news.replaceChildren(); // the same once more is said once more
+    const alone = this.model.get("hands_free") && ["saving", "lost"].includes(this.mode);
     if (this.mode !== "stopped") this.become("idle");
     const { stage, mark, turn } = this.state;
     if (!alone || !["phrase", "rest"].includes(stage) || mark === "error") return;
@@ -344,6 +350,8 @@ class Recorder {
   async play({ type, rate }, bytes) {
     if (type !== "sound") return;
     clearTimeout(this.waiting);
+    if (!["playing", "lost"].includes(this.mode)) return; // stopped meanwhile
+    this.become("playing");
     const samples = new Int16Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
     const context = new AudioContext();
     const clip = context.createBuffer(1, samples.length, rate);
@@ -360,17 +368,22 @@ class Recorder {
   }
 
   stop() {
-    if (["saving", "ending"].includes(this.mode)) return;
+    if (["saving", "ending", "lost"].includes(this.mode)) return;
+    this.quiet();
+    this.become("stopped");
+  }
+
+  // Nothing is spoken or heard any more.
+  quiet() {
     window.speechSynthesis?.cancel();
     this.microphone.stop();
-    this.become("stopped");
   }
 
   leave() {
     clearTimeout(this.waiting);
     window.speechSynthesis?.removeEventListener?.("voiceschanged", this.redraw);
-    window.speechSynthesis?.cancel();
-    this.microphone.stop();
+    this.quiet();
+    this.mode = "stopped"; // whatever is still on its way here: a permission, an answer
   }
 
   // ── Showing ──
@@ -421,7 +434,7 @@ class Recorder {
     previous.disabled = !idle || !state.back;
     next.disabled = !idle || !state.sound;
     skip.disabled = !idle || state.sound || state.stage !== "phrase";
-    stop.disabled = ["ending", "saving", "stopped"].includes(mode);
+    stop.disabled = ["ending", "saving", "lost", "stopped"].includes(mode);
     view.hands_free.checked = this.model.get("hands_free");
     view.spoken.checked = this.model.get("spoken");
     view.silence_s.value = this.model.get("silence_s");
