@@ -62,9 +62,10 @@ def test_doubt_is_said(
     uncertain: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(SpeechModel, "hear", lambda self, clips, window_s, **_: [heard] * len(clips))
+    monkeypatch.setattr(SpeechModel, "hear", lambda self, clips, window_s: [heard] * len(clips))
     (said,) = voices.recognise([spoken], voices.load("sample"), 4.0)
-    assert (said.text, said.uncertain) == (heard.text, uncertain)
+    assert said.uncertain == uncertain
+    assert uncertain or said.text == heard.text  # what was unsure is heard once more
 
 
 def test_silence_is_no_certain_answer() -> None:
