@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -316,17 +317,18 @@ class _Ear:
     total: int = 0
     done: int = 0
 
-    def hear(self, samples: Sequence[np.ndarray], adapted: bool) -> list[Heard]:
-        """With the adapter at its window, or the base model at its native one."""
+    def hear(self, samples: Sequence[np.ndarray], adapted: bool, once: bool = False) -> list[Heard]:
+        """With the adapter at its window, or the base model at its native one; ``once`` asks no second time."""
         begun = self.done
 
         def on_progress(done: int, _total: int) -> None:
             self._tell(begun + done)
 
         with adapter.using(self.speech, "default" if adapted else None):
-            if adapted:
+            if adapted and not once:
                 return listening.hear(self.speech, samples, self.manifest.window_s, on_progress)
-            return self.speech.hear(samples, on_progress=on_progress)
+            window_s = self.manifest.window_s if adapted else 0.0
+            return self.speech.hear(samples, window_s, on_progress=on_progress)
 
     def timed(self, samples: Sequence[np.ndarray], adapted: bool) -> tuple[list[Heard], float]:
         """What is heard, and the seconds of computing for each second of sound."""
@@ -367,11 +369,13 @@ def _forgetting(ear: _Ear, healthy: _HealthySpeech) -> Forgetting:
 
 
 def _silence(ear: _Ear, count: int, phrases: frozenset[str], own: Sequence[np.ndarray]) -> Silence:
-    clips = sounds(count, longest_s=ear.manifest.window_s)
-    heard = ear.hear([clip.samples for clip in clips], adapted=True)
+    clips, bar = sounds(count, longest_s=ear.manifest.window_s), ear.manifest.speech_bar
+    samples = [clip.samples for clip in clips]
+    passes = np.array(lets_through(samples, bar), bool)
+    behind = iter(ear.hear([*compress(samples, passes)], adapted=True))  # as the service hears it
+    others = iter(ear.hear([*compress(samples, ~passes)], adapted=True, once=True))  # never heard by it; for comparison
+    heard = [next(behind if let else others) for let in passes]
     alarms = np.array([bool(words := normalise(each.text)) and words in phrases for each in heard])
-    bar = ear.manifest.speech_bar
-    passes = np.array(lets_through([clip.samples for clip in clips], bar))
     rate, gated = float(alarms.mean()), float((alarms & passes).mean())
     return Silence(
         n=count,

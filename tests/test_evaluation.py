@@ -139,16 +139,22 @@ class Parrot:
 
     manifest = type("Manifest", (), {"window_s": 4.0, "speech_bar": SPEECH_BAR})
 
-    def hear(self, samples: Sequence[np.ndarray], adapted: bool) -> list[Heard]:
+    def __init__(self) -> None:
+        self.twice = self.count = 0
+
+    def hear(self, samples: Sequence[np.ndarray], adapted: bool, once: bool = False) -> list[Heard]:
         assert adapted, "the base model has never learnt the patient's phrases"
-        return [Heard("我想喝水！" if i % 2 else "", cut=False) for i, _ in enumerate(samples)]
+        self.twice += 0 if once else len(samples)
+        self.count += len(samples)
+        return [Heard("我想喝水！" if i % 2 else "", cut=False) for i in range(self.count - len(samples), self.count)]
 
 
 def test_a_parrot_is_found_out_and_the_gate_helps() -> None:
-    own = [np.zeros(SAMPLE_RATE, np.float32)]
-    silence = evaluation._silence(Parrot(), 100, frozenset({"我想喝水", ""}), own)  # type: ignore[arg-type]
+    own, parrot = [np.zeros(SAMPLE_RATE, np.float32)], Parrot()
+    silence = evaluation._silence(parrot, 100, frozenset({"我想喝水", ""}), own)  # type: ignore[arg-type]
     assert silence.phrases == 0.5 and sum(silence.kinds.values()) == 50
     assert 0 < silence.gated < 0.3 and silence.own_refused == 1
+    assert 0 < parrot.twice == round(100 * silence.let_through) < parrot.count == 100
     assert evaluation._silence(Parrot(), 100, frozenset({"我想吃饭"}), own).phrases == 0  # type: ignore[arg-type]
 
 
