@@ -166,6 +166,8 @@ def test_the_folder_holds_all_that_others_look_for_and_says_what_it_is(practice:
     for lang in LANGUAGES:
         assert message("export.whole.practice", lang, window="4") in page
         assert message("export.whole.window.same", lang, window="4", trained="4") in page and page.count("p-01") == 3
+    for lacking in ("再听一遍", "不是说话的声音", "once more", "sounds that are no speech"):
+        assert lacking in page and lacking in card
     assert 'library_name: "transformers"' in card and "# p-01-merged\n" in card and "p-01-adapter" not in card
     assert not any(str(path) in page + card for path in (practice.workspace.output_dir, REPOSITORY))
 
