@@ -102,6 +102,7 @@ def every_picture(lang: str) -> dict[str, tuple[style.Picture, np.ndarray]]:
             "latency": charts.latency([charts.Answer("sample", "我疼", 0.2)] * 3, practice=True),
             "where": charts.where_things_run(WIDEST_URL, "openai/whisper-large-v3-turbo", ["sample"]),
             "whole way": charts.whole_way_stations(whole_way()),
+            "whole way heard right": charts.whole_way_stations(whole_way(text="我想去外面走一走看一看")),
             "whole way without consent": charts.whole_way_stations(whole_way(take=None, text="", uncertain=True)),
             "where many": charts.where_things_run(WIDEST_URL, "/models/" + "e" * 90, ["n" * 64] * 200),
         }
@@ -160,6 +161,9 @@ def test_the_whole_way_ends_where_corrections_are_not_kept(lang: str) -> None:
     for fact in ("我想去外面", "0.31", "68", "69", "51"):
         assert fact in kept.alt
     assert " ".join(message("chart.once.not_kept").split()) in not_kept.alt and "69" not in not_kept.alt
+    right = charts.whole_way_stations(whole_way(text="我想去外面走一走看一看。"))
+    said = message("chart.once.confirmed", said="我想去外面走一…")
+    assert " ".join(said.split()) in right.alt and " ".join(said.split()) not in kept.alt
     stations = [len(drawn.findobj(FancyBboxPatch)) for drawn in (kept, not_kept)]
     arrows = [len(drawn.findobj(mpl.text.Annotation)) for drawn in (kept, not_kept)]
     assert (stations, arrows) == ([5, 5], [4, 2])

@@ -518,7 +518,7 @@ def test_a_path_that_the_service_does_not_have(url: str) -> None:
     ("answer", "code", "fact"),
     [
         (http("404 Not Found", "<h1>nginx</h1>"), "RZ-1006", "/transcribe"),
-        (http("405 Method Not Allowed"), "RZ-1006", "/transcribe"),
+        (http("405 Method Not Allowed"), "RZ-1006", "405"),
         (http("403 Forbidden"), "RZ-1007", "403"),
         (http("413 Too Large", "<h1>nginx</h1>"), "RZ-1009", "413"),
         (http("429 Too Many", "", "Retry-After: 7"), "RZ-1011", "7"),

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..messages import message
 from ..settings import ServiceSettings
+from ..text import normalise
 from ..workspace import megabytes
 from .markup import Markup, escape, table_html
 from .style import AFTER, BEFORE, INK, SOFT, Picture, picture, quiet, styled
@@ -182,7 +183,8 @@ def whole_way_stations(way: WholeWay, practice: bool = False) -> Picture:
         "tested": way.tested[1],
     }
     doubt = "unsure" if way.uncertain else "sure"
-    kept = ("corrected", "learned") if way.take else ("not_kept", "not_learned")
+    put_right = "confirmed" if normalise(way.text) == normalise(way.said) else "corrected"
+    kept = (put_right, "learned") if way.take else ("not_kept", "not_learned")
     keys = ("said", "served", f"heard.{doubt}", *kept)
     said = [_two_parts(f"chart.once.{key}", facts) for key in keys]
     alt = "\n".join(" ".join(" ".join(parts).split()) for parts in said)

@@ -96,6 +96,8 @@ def _resolves(visit: _Visit) -> str:
     except (OSError, UnicodeError) as error:
         raise ResonanceError("RZ-1003", host=host) from error
     numbers = dict.fromkeys(str(each[4][0]) for each in found)
+    if [*numbers] == [host]:
+        return message("check.name.number", host=host)
     return message("check.name", host=host, numbers=message("list.comma").join(numbers))
 
 

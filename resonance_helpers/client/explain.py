@@ -105,7 +105,7 @@ def refusal(response: httpx.Response) -> ResonanceError:
     if ours and code != "RZ-0908":  # RZ-0908: our service, but no such address
         return ResonanceError("RZ-1012", status=status, code=code, detail=detail)
     if status in (404, 405):
-        return ResonanceError("RZ-1006", url=shown(address))
+        return ResonanceError("RZ-1006", url=shown(address), status=status)
     return not_ours(response, message("client.reason.status", status=status))
 
 

@@ -165,7 +165,7 @@ def show_serving_commands(workspace: Workspace, base_model: str = "") -> None:
         (message("lesson09.command.stop"), "Ctrl + C"),
     ]
     _show_commands(rows)
-    say(message("lesson09.ports", ports=", ".join(map(str, AUTODL_PORTS))))
+    say(message("lesson09.ports", ports=message("list.comma").join(map(str, AUTODL_PORTS))))
 
 
 def show_unit(workspace: Workspace, base_model: str = "") -> None:
