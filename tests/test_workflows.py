@@ -9,7 +9,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from resonance_helpers import ResonanceError
 from resonance_helpers.messages import LANGUAGES, message
@@ -36,7 +36,8 @@ def lessons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             number = name.removeprefix("n")
             parameters = new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
             kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
-            notebook = new_notebook(cells=[parameters, new_code_cell(source)], metadata=kernel)
+            cells = [new_markdown_cell("![a picture](../docs/a.png)"), parameters, new_code_cell(source)]
+            notebook = new_notebook(cells=cells, metadata=kernel)
             nbformat.write(notebook, folder / f"{number}_lesson.ipynb")
 
     return make
@@ -86,6 +87,7 @@ def test_lessons_run_in_order_with_their_parameters_in_the_notebooks_folder(
     assert facts == [sys.executable, str(workflows.NOTEBOOKS_DIR), "en", str(data), 7]
     executed = nbformat.read(output / "notebooks" / "06_lesson.ipynb", as_version=4)
     assert set(executed.metadata.papermill.parameters) == {"DATA_DIR", "OUTPUT_DIR", "STEPS"}  # it declares no other
+    assert executed.cells[0].source == "![a picture](../../docs/a.png)"  # the copy lies a folder deeper
     assert seen == [(0, 2, "06_lesson"), (1, 2, "07_lesson"), (2, 2, "")]
     assert sorted(p.name for p in (output / "notebooks").iterdir()) == ["06_lesson.ipynb", "07_lesson.ipynb"]
     written = summary_of(output)

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import papermill
 from ipykernel.kernelspec import get_kernel_dict
@@ -28,7 +29,7 @@ from papermill.exceptions import PapermillExecutionError
 from ..messages import ResonanceError, message
 from ..scoring import of_ten
 from ..settings import PRACTICE_MODEL, SAMPLE_PATIENT
-from ..workspace import NOTEBOOKS_DIR, Workspace, disk_full_is_said, open_workspace, write_json
+from ..workspace import NOTEBOOKS_DIR, Workspace, disk_full_is_said, open_workspace, replacing, write_json
 
 _OUR_SENTENCE = re.compile(r"\[RZ-\d{4}\] ")  # how ResonanceError prints itself
 _GIVEN_BY_OPTION = {"DATA_DIR": "--data", "OUTPUT_DIR": "--output", "PATIENT_ID": "--patient"}
@@ -198,6 +199,7 @@ def _run_one(notebook: Path, workspace: Workspace, parameters: Mapping[str, Any]
     workspace.notebooks.mkdir(parents=True, exist_ok=True)
     home = Path(os.environ.setdefault("IPYTHONDIR", str(workspace.cache / "ipython")))  # and not the user's own folder
     home.mkdir(parents=True, exist_ok=True)
+    reason = ""
     try:
         with disk_full_is_said(copy):
             papermill.execute_notebook(
@@ -212,9 +214,21 @@ def _run_one(notebook: Path, workspace: Workspace, parameters: Mapping[str, Any]
         reason = _sentence(error.ename, error.evalue)
     except DeadKernelError:
         reason = str(ResonanceError("RZ-1408"))
-    else:
+    _point_to_docs(copy, notebook.parent.parent / "docs")
+    if not reason:
         return None
     return ResonanceError("RZ-1407", lesson=message(f"lesson.{notebook.name[:2]}"), reason=reason, copy=copy)
+
+
+def _point_to_docs(copy: Path, docs: Path) -> None:
+    """Lessons show pictures and pages of ``../docs``, which from where ``copy`` lies is somewhere else."""
+    try:
+        way = quote(Path(os.path.relpath(docs, copy.parent)).as_posix())
+    except ValueError:  # another drive of Windows: there is no way
+        return
+    said = copy.read_text(encoding="utf-8")
+    with replacing(copy) as temporary:
+        temporary.write_text(said.replace("](../docs/", f"]({way}/"), encoding="utf-8")
 
 
 def _sentence(name: str, value: str) -> str:
