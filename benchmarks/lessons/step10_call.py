@@ -9,10 +9,9 @@ ADDRESS = os.environ.get("ADDRESS", "http://127.0.0.1:8000/transcribe")  # 换�
 TOKEN = os.environ.get("TOKEN", "")  # 服务启动时显示的密钥
 RECORDING = os.environ.get("TEST_AUDIO", "/root/data/audio/001_我想喝水_3.wav")
 
-file = Path(RECORDING)
 answer = httpx.post(
     ADDRESS,
-    files={"file": (file.name, file.read_bytes())},
+    files={"file": ("recording", Path(RECORDING).read_bytes())},  # 文件名里往往写着那句话，不发出去
     headers={"Authorization": f"Bearer {TOKEN}"},
     timeout=60,
 )

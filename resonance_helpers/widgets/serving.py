@@ -243,7 +243,7 @@ def show_request(address: str, recording: Path, answer: Transcript, patient_id: 
         f"curl {address}",
         '     -H "Authorization: Bearer $TOKEN"',
         f"     -F patient_id={patient_id}",
-        f"     -F {shlex.quote(f'file=@{recording}')}",
+        f"     -F {shlex.quote(f'file=@{recording};filename=recording')}",
     ]
     for title, text in (
         (message("lesson10.request"), " \\\n".join(lines)),
