@@ -135,26 +135,25 @@ def test_silence_counts_phrases_with_and_without_the_gate(tested: Tested) -> Non
 
 
 class Parrot:
-    """An ear that hears one phrase of the patient whatever there is to hear."""
+    """An ear that hears one phrase of the patient in all that is heard twice, and in every other sound heard once."""
 
     manifest = type("Manifest", (), {"window_s": 4.0, "speech_bar": SPEECH_BAR})
 
     def __init__(self) -> None:
-        self.twice = self.count = 0
+        self.twice = self.once = 0
 
     def hear(self, samples: Sequence[np.ndarray], adapted: bool, once: bool = False) -> list[Heard]:
         assert adapted, "the base model has never learnt the patient's phrases"
-        self.twice += 0 if once else len(samples)
-        self.count += len(samples)
-        return [Heard("我想喝水！" if i % 2 else "", cut=False) for i in range(self.count - len(samples), self.count)]
+        self.once, self.twice = self.once + once * len(samples), self.twice + (not once) * len(samples)
+        return [Heard("" if once and i % 2 else "我想喝水！", cut=False) for i in range(len(samples))]
 
 
 def test_a_parrot_is_found_out_and_the_gate_helps() -> None:
     own, parrot = [np.zeros(SAMPLE_RATE, np.float32)], Parrot()
     silence = evaluation._silence(parrot, 100, frozenset({"我想喝水", ""}), own)  # type: ignore[arg-type]
-    assert silence.phrases == 0.5 and sum(silence.kinds.values()) == 50
-    assert 0 < silence.gated < 0.3 and silence.own_refused == 1
-    assert 0 < parrot.twice == round(100 * silence.let_through) < parrot.count == 100
+    assert 0 < silence.gated == silence.let_through < 0.3 and silence.own_refused == 1
+    assert (parrot.twice, parrot.once) == (round(100 * silence.let_through), 100 - parrot.twice)
+    assert round(100 * silence.phrases) == sum(silence.kinds.values()) == parrot.twice + (parrot.once + 1) // 2
     assert evaluation._silence(Parrot(), 100, frozenset({"我想吃饭"}), own).phrases == 0  # type: ignore[arg-type]
 
 
