@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,8 +21,21 @@ from .scoring import is_endless
 from .settings import SECOND_BEAMS, SECOND_SHARE, SECOND_STRENGTH, UNSURE_BELOW
 from .whisper import Heard, SpeechModel
 
-_SAY = {1.0: 1 - SECOND_SHARE, SECOND_STRENGTH: SECOND_SHARE}  # strength of the adapter → its say in the answer
+_STRENGTHS = (1.0, SECOND_STRENGTH)  # of the adapter
 _BATCH = 8
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An answer of the second hearing: the mean log probability of its tokens at full and at ``SECOND_STRENGTH``."""
+
+    text: str
+    full: float
+    weak: float
+
+    def likely(self, share: float = SECOND_SHARE) -> float:
+        """How likely both hold it together; ``share`` of the say is the weaker one's."""
+        return (1 - share) * self.full + share * self.weak
 
 
 def hear(
@@ -40,29 +53,39 @@ def hear(
     for start in range(0, len(samples), _BATCH):
         clips = samples[start : start + _BATCH]
         for clip, heard in zip(clips, speech.hear(clips, window_s), strict=True):
-            sure = heard.sure >= UNSURE_BELOW and not heard.cut and not is_endless(heard.text)
-            answers.append(heard if sure else replace(_again(speech, clip, window_s) or heard, unsure=True))
+            doubt = is_unsure(heard)
+            answers.append(replace(_again(speech, clip, window_s) or heard, unsure=True) if doubt else heard)
         if on_progress:
             on_progress(len(answers), len(samples))
     return answers
 
 
-def _again(speech: SpeechModel, clip: np.ndarray, window_s: float) -> Heard | None:
-    """The answer that both strengths hold most likely together; None where neither proposes one with an end."""
+def is_unsure(heard: Heard) -> bool:
+    """Whether the first hearing calls for a second."""
+    return heard.sure < UNSURE_BELOW or heard.cut or is_endless(heard.text)
+
+
+def proposals(speech: SpeechModel, clip: np.ndarray, window_s: float, beams: int = SECOND_BEAMS) -> list[Proposal]:
+    """What both strengths propose for a 16 kHz mono clip, ``beams`` answers each; only answers that have an end."""
     features = speech.features([clip], window_s)
     encoded: dict[float, torch.Tensor] = {}
-    proposed: dict[tuple[int, ...], str] = {}
-    for strength in _SAY:
+    texts: dict[tuple[int, ...], str] = {}
+    for strength in _STRENGTHS:
         with rescale_adapter_scale(speech.model, strength):
             encoded[strength] = speech.encode(features)
-            answers = speech.likely_answers(encoded[strength], SECOND_BEAMS)
-        proposed |= dict(zip(answers, speech.decode(answers), strict=True))
-    ended = [tokens for tokens, text in proposed.items() if tokens[-1] == speech.end and not is_endless(text)]
+            answers = speech.likely_answers(encoded[strength], beams)
+        texts |= dict(zip(answers, speech.decode(answers), strict=True))
+    ended = [tokens for tokens, text in texts.items() if tokens[-1] == speech.end and not is_endless(text)]
     if not ended:
-        return None
-    likely = np.zeros(len(ended))
-    for strength, say in _SAY.items():
+        return []
+    likely = []
+    for strength in _STRENGTHS:
         with rescale_adapter_scale(speech.model, strength):
-            likely += say * np.array(speech.mean_logprobs(encoded[strength], ended))
-    best = int(likely.argmax())
-    return Heard(proposed[ended[best]], cut=False, sure=math.exp(likely[best]))
+            likely.append(speech.mean_logprobs(encoded[strength], ended))
+    return [Proposal(texts[tokens], full, weak) for tokens, full, weak in zip(ended, *likely, strict=True)]
+
+
+def _again(speech: SpeechModel, clip: np.ndarray, window_s: float) -> Heard | None:
+    """The answer that both strengths hold most likely together; None where neither proposes one with an end."""
+    best = max(proposals(speech, clip, window_s), key=Proposal.likely, default=None)
+    return Heard(best.text, cut=False, sure=math.exp(best.likely())) if best else None

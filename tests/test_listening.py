@@ -166,7 +166,7 @@ def test_the_second_opinion_is_that_of_a_weaker_adapter(
     """With the whole say it says what an adapter whose weights were made smaller holds most likely."""
     sounds = [read_wav(u.wav) for u in load_utterances(converted_sample)[:6]]
     monkeypatch.setattr(listening, "UNSURE_BELOW", 1.1)
-    monkeypatch.setattr(listening, "_SAY", {SECOND_STRENGTH: 1.0})
+    monkeypatch.setattr(listening, "_STRENGTHS", (SECOND_STRENGTH, SECOND_STRENGTH))
     heard = listening.hear(speech, sounds, 4.0)
     full, weaker = best_of(speech, sounds), []
     weights = [each for name, each in speech.model.named_parameters() if "lora_B" in name]
