@@ -21,14 +21,14 @@ from resonance_helpers import adapter, listening, open_workspace
 from resonance_helpers.audio import read_wav
 from resonance_helpers.base_models import resolve
 from resonance_helpers.scoring import score
-from resonance_helpers.settings import SECOND_BEAMS, TrainingSettings
+from resonance_helpers.settings import TrainingSettings
 from resonance_helpers.splits import split_utterances
 from resonance_helpers.utterances import Utterance, load_utterances
 from resonance_helpers.whisper import load_speech_model
 
 STRENGTHS = (1.0, 0.8, 0.7, 0.6, 0.5, 0.4)
 SHARES = (0, 1 / 2, 3 / 5, 2 / 3, 3 / 4, 1)
-BEAMS = (2, SECOND_BEAMS, 5)
+BEAMS = (3, 4, 5)
 
 
 def figures(clips: Sequence[Utterance], heard: Sequence[str]) -> dict[str, Any]:
