@@ -21,6 +21,7 @@ from .workspace import megabytes, replacing_folder
 CHUNK = 1 << 20  # bytes that are read, unpacked or written at once
 FREE_OF_RATIO = 1 << 20  # bytes; a small file of zeros is no bomb
 LONGEST_NAME = 255  # bytes of one part of a path, on every common file system
+UNPACK_ERRORS = {f"RZ-{number:04d}" for number in range(50, 58)}  # what is wrong with an archive itself
 _ENTRY = b"PK\x01\x02"  # opens each entry of a zip's table
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # Python unpacks the others without any bound on memory
 _ENCRYPTED = 0x2041  # flag bits: encrypted, strongly encrypted, encrypted table

@@ -59,6 +59,12 @@ def by_name(planned: intake.Plan) -> dict[str, Item]:
     return {item.shown: item for item in planned.items}
 
 
+def corrected(planned: intake.Plan, texts: dict[str, str]) -> list[str]:
+    """The texts of the plan, but those by ``Item.shown`` as somebody put them right."""
+    assert texts.keys() <= by_name(planned).keys()
+    return [texts.get(item.shown, item.text or "") for item in planned.items]
+
+
 # ── Names ────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize(
     ("name", "text"),
@@ -150,11 +156,54 @@ def test_a_zip_and_uploads_are_staged_and_removed_again(workspace: Workspace, tm
 
 
 def test_a_zip_that_leads_elsewhere_is_refused_whole(workspace: Workspace) -> None:
-    with pytest.raises(ResonanceError, match="RZ-0051"):
-        plan([("a.zip", zipped({"不要.wav": wav(voice(1.0, SAMPLE_RATE)), "../../x.wav": b"x"}))], workspace)
+    leading = zipped({"不要.wav": wav(voice(1.0, SAMPLE_RATE)), "../../x.wav": b"x"})
+    (item,) = plan([("a.zip", leading)], workspace).items
+    assert (item.shown, item.verdict) == ("a.zip", "broken") and "RZ-0051" in item.reason
     assert not list(workspace.cache.rglob("*.wav"))
-    with pytest.raises(ResonanceError, match="RZ-0055"):
-        plan([("a.zip", zipped({f"{n}.wav": b"" for n in range(5)}))], workspace, IntakeLimits(files=4))
+    (item,) = plan([("a.zip", zipped({f"{n}.wav": b"" for n in range(5)}))], workspace, IntakeLimits(files=4)).items
+    assert item.verdict == "broken" and "RZ-0055" in item.reason
+
+
+def test_a_bad_zip_is_named_and_what_came_beside_it_goes_in(workspace: Workspace, tmp_path: Path) -> None:
+    """One broken archive among good recordings costs nobody the others."""
+    put(
+        tmp_path / "came",
+        {"a/坏.zip": M4A, "a/好.zip": zipped({"不要.m4a": M4A}), "停.wav": wav(voice(1.0, SAMPLE_RATE))},
+    )
+    planned = plan(tmp_path / "came", workspace)
+    assert {item.shown: item.verdict for item in planned.items} == {
+        "a/坏.zip": "broken",
+        "a/好.zip/不要.m4a": "ready",
+        "停.wav": "ready",
+    }
+    result = take_in(planned)
+    assert {label.text for label in result.added} == {"不要", "停"}
+    assert [(name, "RZ-0050" in reason) for name, reason in result.left_out] == [("a/坏.zip", True)]
+
+
+def test_zips_have_one_bound_together_and_a_refusal_leaves_nothing(workspace: Workspace, tmp_path: Path) -> None:
+    tones = [wav(voice(1.0 + n / 10, SAMPLE_RATE)) for n in range(4)]
+    put(tmp_path / "came", {f"{n}.zip": zipped({f"{n}.wav": tone}) for n, tone in enumerate(tones)})
+    enough = sum(map(len, tones))
+    assert plan(tmp_path / "came", workspace, IntakeLimits(all_bytes=enough, files=4)).count("no_text") == 4
+    for limits, code in ((IntakeLimits(all_bytes=enough - 1), "RZ-0459"), (IntakeLimits(files=3), "RZ-0454")):
+        with pytest.raises(ResonanceError, match=code):
+            plan(tmp_path / "came", workspace, limits)
+        assert not list(workspace.cache.rglob("*.wav"))
+
+
+def test_two_zips_of_one_name_keep_their_texts_apart(workspace: Workspace, tmp_path: Path) -> None:
+    """Both hold a 录音1.m4a, of another phrase each: a text written beside the one is never saved with the other."""
+    first, second = wav(voice(1.0, SAMPLE_RATE)), wav(voice(1.5, SAMPLE_RATE))
+    put(tmp_path / "a", {"手机.zip": zipped({"录音1.wav": first})})
+    put(tmp_path / "b", {"手机.zip": zipped({"录音1.wav": second})})
+    planned = plan([tmp_path / "a" / "手机.zip", tmp_path / "b" / "手机.zip"], workspace)
+    assert [item.shown for item in planned.items] == ["手机.zip/录音1.wav", "手机.zip/录音1.wav [2]"]
+    added = take_in(planned, ["我很疼", "不要"]).added
+    assert {label.text: (workspace.data_dir / label.audio).read_bytes() for label in added} == {
+        "我很疼": first,
+        "不要": second,
+    }
 
 
 def test_a_labels_file_that_came_along_is_believed_and_a_broken_one_named(workspace: Workspace, tmp_path: Path) -> None:
@@ -166,6 +215,32 @@ def test_a_labels_file_that_came_along_is_believed_and_a_broken_one_named(worksp
     (tmp_path / "set" / "labels.json").write_text("[")
     broken = plan(tmp_path / "set", workspace)
     assert "RZ-0402" in broken.notes[0] and broken.items[0].verdict == "no_text"
+
+
+@pytest.mark.parametrize(
+    ("entries", "texts"),
+    [
+        # of the very files that it names, though their names are the same
+        ({"a/001.wav": "我很疼", "b/001.wav": "不要"}, {"a/001.wav": "我很疼", "b/001.wav": "不要", "a/002.wav": None}),
+        # which of the two 001 is meant nobody knows; 002 is one alone, in another folder and of another kind
+        ({"audio_raw/001.wav": "我很疼", "x/002.m4a": "停"}, {"a/001.wav": None, "b/001.wav": None, "a/002.wav": "停"}),
+        # two entries for one name
+        ({"x/002.wav": "我很疼", "y/002.wav": "不要"}, {"a/001.wav": None, "b/001.wav": None, "a/002.wav": None}),
+    ],
+    ids=["named", "ambiguous files", "ambiguous entries"],
+)
+def test_a_labels_file_is_believed_only_where_it_is_clear_which_file_it_means(
+    workspace: Workspace, tmp_path: Path, entries: dict[str, str], texts: dict[str, str | None]
+) -> None:
+    sounds = {name: wav(voice(1.0 + n / 10, SAMPLE_RATE)) for n, name in enumerate(texts)}
+    put(tmp_path / "set", sounds, [{"audio": name, "text": text} for name, text in entries.items()])
+    assert {item.shown: item.text for item in plan(tmp_path / "set", workspace).items} == texts
+
+
+def test_the_labels_file_nearest_to_a_recording_is_believed(workspace: Workspace, tmp_path: Path) -> None:
+    put(tmp_path / "set", {"a/001.wav": wav(voice(1.0, SAMPLE_RATE))}, [{"audio": "a/001.wav", "text": "我很疼"}])
+    put(tmp_path / "set" / "a", {}, [{"audio": "001.wav", "text": "不要"}])
+    assert [item.text for item in plan(tmp_path / "set", workspace).items] == ["不要"]
 
 
 def test_nothing_there_and_far_too_much(workspace: Workspace, came: Path) -> None:
@@ -201,7 +276,7 @@ def test_copies_go_in_under_the_guides_names_and_the_check_likes_them(workspace:
     before = snapshot(came)
     planned = plan(came, workspace)
     texts = {"mmexport1699000000.mp3": " 我想喝水 ", "旧的/002 不要_2.wav": ""}
-    result = take_in(planned, texts, session="2026-11-23")
+    result = take_in(planned, corrected(planned, texts), session="2026-11-23")
     assert [(label.audio, label.text, label.take) for label in result.added] == [
         ("audio_raw/001_我想喝水.mp3", "我想喝水", 1),
         ("audio_raw/001_我想喝水_2.m4a", "我想喝水", 2),

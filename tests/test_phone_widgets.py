@@ -182,6 +182,31 @@ def test_uploaded_files_are_shown_corrected_and_put_in(workspace: Workspace) -> 
     assert not list(workspace.cache.rglob("*.m4a"))
 
 
+def test_two_files_of_one_name_each_keep_what_was_written_beside_them(workspace: Workspace) -> None:
+    widget = widgets.TakeIn(workspace)
+    one, other = encoded("m4a"), encoded("m4a", rate=8000)
+    widget.upload.value = (_upload("录音.m4a", one), _upload("录音.m4a", other))
+    first, second = shown(widget)
+    assert "录音.m4a [2]" in heard(second) and "[2]" not in heard(first)
+    second.text.value = "不要"
+    first.text.value = "我很疼"
+    widget.save.click()
+    there = {label.text: (workspace.data_dir / label.audio).read_bytes() for label in read_labels(workspace.labels)}
+    assert there == {"我很疼": one, "不要": other}
+
+
+def test_no_folder_is_not_the_folder_of_the_notebook(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "不要.m4a").write_bytes(encoded("m4a"))
+    monkeypatch.chdir(tmp_path)
+    widget = widgets.TakeIn(workspace)
+    widget.source.value = "  "
+    widget.read.click()
+    assert message("phone.take.nowhere", example=intake.folder(workspace)) in widget.news.value
+    assert not shown(widget)
+
+
 def test_a_folder_is_read_where_it_lies(workspace: Workspace) -> None:
     widget = widgets.TakeIn(workspace)
     place = intake.folder(workspace)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from .. import audio
-from ..archives import UnpackLimits, unpack
+from ..archives import UNPACK_ERRORS, UnpackLimits, unpack
 from ..labels import Label, read_labels
 from ..messages import ResonanceError, message
 from ..settings import AUDIO_SUFFIXES, WINDOW_LADDER_S
@@ -51,13 +52,13 @@ LIMITS = IntakeLimits()
 
 @dataclass(frozen=True)
 class Item:
-    """One file that came: ``shown`` is its name as it came, below the folder or zip that was given.
+    """One file that came: ``shown`` is its name as it came, below the folder or zip that was given; no two share one.
 
     ``text`` is what it may say, by a labels.json that came with it or by its own name, None where neither tells.
     ``name`` is what our copy will be called as things stand, relative to DATA_DIR; None where none will be made.
     ``seconds`` is 0 where it could not be decoded; ``size`` is in bytes. ``reason`` is the sentence of a verdict that
     needs one: ``no_text`` (it can go in once somebody has listened), ``same`` (its content is there already, or came
-    twice), ``long`` (no single phrase), ``broken``, ``not_audio``.
+    twice), ``long`` (no single phrase), ``broken`` (also a zip), ``not_audio``.
     """
 
     source: Path
@@ -124,25 +125,27 @@ def plan(
 ) -> Plan:
     """What would become of every file of ``sources``: recordings, folders, zips, uploads.
 
-    Zips and uploads are unpacked below ``workspace.cache``, where they lie until ``take_in`` or the next plan. Raises
-    RZ-0453 (no such file or folder), RZ-0454 (too many files), RZ-0004 (disk full) and what ``archives.unpack`` and
-    ``read_labels`` raise.
+    Zips and uploads are unpacked below ``workspace.cache``, where they lie until ``take_in`` or the next plan. A zip
+    that can't be unpacked is an item with its reason. Raises RZ-0453 (no such file or folder), RZ-0454 (too many
+    files), RZ-0459 (zips too large together) and RZ-0004 (disk full); then nothing stays unpacked.
     """
     discard(workspace)
-    given = [sources] if isinstance(sources, Path) else list(sources)
-    paths = [_staged(workspace, each, n) if isinstance(each, tuple) else each for n, each in enumerate(given)]
-    found = [each for n, path in enumerate(paths) for each in _files(path, _staging(workspace) / f"zip{n}", limits)]
-    if len(found) > limits.files:
-        raise ResonanceError("RZ-0454", count=len(found), limit=limits.files)
-    texts, notes = _texts_beside(found)
-    items: list[Item] = []
-    there = _Contents(workspace)
-    for done, (path, shown) in enumerate(found, start=1):
-        if path.name != "labels.json":
-            items.append(_look(path, shown, texts.get(path), there, limits))
-        if on_progress:
-            on_progress(done, len(found))
-    return Plan(workspace, tuple(_named(workspace, items)), tuple(notes))
+    try:
+        given = [sources] if isinstance(sources, Path) else list(sources)
+        paths = [_staged(workspace, each, n) if isinstance(each, tuple) else each for n, each in enumerate(given)]
+        found = list(_found(paths, _staging(workspace), limits))
+        texts, notes = _texts_beside(found)
+        items: list[Item] = []
+        there = _Contents(workspace)
+        for done, file in enumerate(found, start=1):
+            if file.path.name != "labels.json":
+                items.append(_look(file, texts.get(file.path), there, limits))
+            if on_progress:
+                on_progress(done, len(found))
+        return Plan(workspace, tuple(_named(workspace, items)), tuple(notes))
+    except BaseException:
+        discard(workspace)
+        raise
 
 
 def discard(workspace: Workspace) -> None:
@@ -155,6 +158,15 @@ def _upload_facts(limits: IntakeLimits) -> dict[str, Any]:
 
 
 # ── What came ────────────────────────────────────────────────────────────────
+@dataclass(frozen=True)
+class _Found:
+    """A file, the name to show for it, and why it can't be used where that is known already."""
+
+    path: Path
+    shown: str
+    reason: str = ""
+
+
 def _staging(workspace: Workspace) -> Path:
     return workspace.cache / "incoming"
 
@@ -170,27 +182,51 @@ def _staged(workspace: Workspace, upload: Upload, number: int) -> Path:
     return path
 
 
-def _files(path: Path, unpacked: Path, limits: IntakeLimits) -> Iterator[tuple[Path, str]]:
-    """The files of one source and the names to show for them. What a system hides (``.DS_Store``, ``__MACOSX``) and
-    links are passed over; a zip inside a folder is opened, a zip inside a zip is not."""
+def _found(paths: Sequence[Path], staging: Path, limits: IntakeLimits) -> Iterator[_Found]:
+    """The files of all ``paths`` within the limits, each under a name of its own."""
+    times_shown: Counter[str] = Counter()
+    unpacked_bytes = 0
+    for number, path in enumerate(paths):
+        for file in _files(path, staging / f"zip{number}", limits):
+            times_shown[file.shown] += 1
+            if times_shown.total() > limits.files:
+                raise ResonanceError("RZ-0454", limit=limits.files)
+            unpacked_bytes += file.path.stat().st_size if file.path.is_relative_to(staging) else 0
+            if unpacked_bytes > limits.all_bytes:
+                raise ResonanceError("RZ-0459", name=file.shown, limit=megabytes(limits.all_bytes))
+            nth = times_shown[file.shown]
+            yield file if nth == 1 else replace(file, shown=f"{file.shown} [{nth}]")
+
+
+def _files(path: Path, unpacked: Path, limits: IntakeLimits) -> Iterator[_Found]:
+    """The files of one source. What a system hides (``.DS_Store``, ``__MACOSX``) and links are passed over; a zip
+    inside a folder is opened, a zip inside a zip is not."""
     if path.is_dir():
         inside = sorted(each for each in path.rglob("*") if not each.is_symlink() and each.is_file())
         for number, each in enumerate(inside):
             if _is_shown(relative := each.relative_to(path)):
-                zipped = each.suffix.lower() == ".zip"
-                yield from _zipped(each, unpacked / str(number), limits) if zipped else [(each, relative.as_posix())]
-    elif not path.is_file():
-        raise ResonanceError("RZ-0453", path=path)
-    elif path.suffix.lower() == ".zip":
-        yield from _zipped(path, unpacked, limits)
+                yield from _opened(each, relative.as_posix(), unpacked / str(number), limits)
+    elif path.is_file():
+        yield from _opened(path, path.name, unpacked, limits)
     else:
-        yield path, path.name
+        raise ResonanceError("RZ-0453", path=path)
 
 
-def _zipped(archive: Path, unpacked: Path, limits: IntakeLimits) -> Iterator[tuple[Path, str]]:
-    for each in sorted(unpack(archive, unpacked, limits.unpacking())):
+def _opened(path: Path, shown: str, unpacked: Path, limits: IntakeLimits) -> Iterator[_Found]:
+    """The file itself, or what is in it where it is a zip; a bad zip is no reason to refuse what came beside it."""
+    if path.suffix.lower() != ".zip":
+        yield _Found(path, shown)
+        return
+    try:
+        inside = sorted(unpack(path, unpacked, limits.unpacking()))
+    except ResonanceError as error:
+        if error.code not in UNPACK_ERRORS:
+            raise
+        yield _Found(path, shown, str(error))
+        return
+    for each in inside:
         if _is_shown(relative := each.relative_to(unpacked)):
-            yield each, f"{archive.name}/{relative.as_posix()}"
+            yield _Found(each, f"{shown}/{relative.as_posix()}")
 
 
 def _is_shown(relative: Path) -> bool:
@@ -198,25 +234,46 @@ def _is_shown(relative: Path) -> bool:
     return not any(part.startswith((".", "~$")) or part.casefold() in hidden for part in relative.parts)
 
 
-def _texts_beside(found: Sequence[tuple[Path, str]]) -> tuple[dict[Path, str], list[str]]:
-    """What a labels.json among the files says of the others, by their names; a broken one is a note."""
+def _texts_beside(found: Sequence[_Found]) -> tuple[dict[Path, str], list[str]]:
+    """What each labels.json among the files says of those below its folder, the nearest counts; a note for each."""
     texts: dict[Path, str] = {}
     notes = []
-    for path, shown in found:
-        if path.name == "labels.json":
-            try:
-                said = {_stem(label.audio): label.text for label in read_labels(path)}
-            except ResonanceError as error:
-                notes.append(str(error))
-                continue
-            beside = {each: said[_stem(each.name)] for each, _ in found if _stem(each.name) in said}
-            texts |= {each: text for each, text in beside.items() if path.parent in each.parents}
-            notes.append(message("phone.intake.labels", name=shown, n=len(beside)))
+    sets = [file for file in found if file.path.name == "labels.json"]
+    for file in sorted(sets, key=lambda each: len(each.path.parts)):
+        try:
+            labels = read_labels(file.path)
+        except ResonanceError as error:
+            notes.append(str(error))
+            continue
+        folder = file.path.parent
+        below = [each.path for each in found if folder in each.path.parents and each not in sets]
+        said = _said_of(below, folder, labels)
+        texts |= said
+        notes.append(message("phone.intake.labels", name=file.shown, n=len(said)))
     return texts, notes
 
 
+def _said_of(paths: Sequence[Path], folder: Path, labels: Sequence[Label]) -> dict[Path, str]:
+    """What ``labels`` say of ``paths`` below ``folder``: of the very file that an entry names or else, in another
+    folder or of another kind, of one with its name; only where a single entry and a single file have it. A guess
+    among several would be a wrong text."""
+    texts: dict[Path, str] = {}
+    for spelled in (_whole, _stem):
+        names = {path: spelled(path.relative_to(folder).as_posix()) for path in paths}
+        files, entries = Counter(names.values()), Counter(spelled(label.audio) for label in labels)
+        said = {name: label.text for label in labels if entries[name := spelled(label.audio)] == 1}
+        for path, name in names.items():
+            if files[name] == 1 and name in said:
+                texts.setdefault(path, said[name])
+    return texts
+
+
+def _whole(name: str) -> str:
+    return repaired(name).casefold()
+
+
 def _stem(name: str) -> str:
-    return repaired(PurePosixPath(name).stem).casefold()
+    return _whole(PurePosixPath(name).stem)
 
 
 class _Contents:
@@ -240,8 +297,11 @@ class _Contents:
         return known
 
 
-def _look(path: Path, shown: str, text: str | None, there: _Contents, limits: IntakeLimits) -> Item:
+def _look(file: _Found, text: str | None, there: _Contents, limits: IntakeLimits) -> Item:
+    path, shown = file.path, file.shown
     item = Item(path, shown, path.stat().st_size, "not_audio")
+    if file.reason:
+        return replace(item, verdict="broken", reason=file.reason)
     if path.suffix.lower() not in AUDIO_SUFFIXES:
         return replace(item, reason=message("RZ-0450", name=shown, suffixes=" ".join(AUDIO_SUFFIXES)))
     if same := there.same_as(path, shown):
@@ -300,18 +360,18 @@ def guess_text(name: str) -> str | None:
 
 
 # ── After ────────────────────────────────────────────────────────────────────
-def take_in(planned: Plan, texts: Mapping[str, str] | None = None, session: str | None = None) -> Result:
+def take_in(planned: Plan, texts: Sequence[str] | None = None, session: str | None = None) -> Result:
     """Copy what can go in to ``audio_raw`` under the guide's names, each with its entry in labels.json.
 
-    ``texts`` are corrections by ``Item.shown``, an empty one leaves the file out; without one the text of the plan
-    counts. A file that is gone or has no text is left out with its sentence. Raises what ``takes.add_file`` raises but
-    for the text; what was added before stays.
+    ``texts`` is what each item of the plan says, in its order, an empty one leaves the file out; without them the texts
+    of the plan count. A file that is gone or has no text is left out with its sentence. Raises what ``takes.add_file``
+    raises but for the text; what was added before stays.
     """
-    texts = texts or {}
+    texts = [item.text or "" for item in planned.items] if texts is None else texts
     added, left_out = [], []
     there = _Contents(planned.workspace)
-    for item in planned.items:
-        text = texts.get(item.shown, item.text or "").strip()
+    for item, given in zip(planned.items, texts, strict=True):
+        text = given.strip()
         if reason := _why_not(item, text, there):
             left_out.append((item.shown, reason))
         else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import setitem
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
@@ -305,8 +306,8 @@ class TakeIn(_Panel):
         super().__init__("phone.take.title")
         self.workspace = workspace
         self.plan = Plan(workspace, ())
-        self.texts: dict[str, str] = {}  # by ``Item.shown``; what is not ticked stays here all the same
-        self.used: dict[str, bool] = {}
+        self.texts: list[str] = []  # of each item of the plan; what is not ticked stays here all the same
+        self.used: list[bool] = []
         self.upload = widgets.FileUpload(
             accept=",".join((*AUDIO_SUFFIXES, ".zip")),
             multiple=True,
@@ -338,13 +339,16 @@ class TakeIn(_Panel):
         self._look(files)
 
     def _read(self) -> None:
-        self._look([Path(self.source.value.strip()).expanduser()])
+        if given := self.source.value.strip():
+            self._look([Path(given).expanduser()])
+        else:
+            self._say(self.news, "❌", message("phone.take.nowhere", example=intake.folder(self.workspace)))
 
     def _look(self, sources: Sequence[Path | intake.Upload]) -> None:
         self._say(self.news, "", message("phone.busy"))
         self.plan = plan = intake.plan(sources, self.workspace)
-        self.texts = {item.shown: item.text or "" for item in plan.items}
-        self.used = {item.shown: item.can_go_in for item in plan.items}
+        self.texts = [item.text or "" for item in plan.items]
+        self.used = [item.can_go_in for item in plan.items]
         self.pages.show(len(plan.items), first=0)
         ready, no_text = plan.count("ready", "no_text"), plan.count("no_text")
         self.save.layout.display = "" if ready else "none"
@@ -362,23 +366,20 @@ class TakeIn(_Panel):
 
     def _make_row(self) -> _FileRow:
         row = _FileRow()
-        row.text.observe(lambda change: self._note(self.texts, row, change.new), names="value")
-        row.use.observe(lambda change: self._note(self.used, row, change.new), names="value")
+        row.text.observe(lambda change: setitem(self.texts, row.index, change.new), names="value")
+        row.use.observe(lambda change: setitem(self.used, row.index, change.new), names="value")
         return row
-
-    def _note(self, where: dict[str, Any], row: _FileRow, value: Any) -> None:
-        where[self.plan.items[row.index].shown] = value
 
     def _fill(self, row: _FileRow) -> None:
         item = self.plan.items[row.index]
         show_in(row.head, *_pieces(item))
-        row.text.value, row.use.value = self.texts[item.shown], self.used[item.shown]
+        row.text.value, row.use.value = self.texts[row.index], self.used[row.index]
         row.text.tooltip = item.shown
         row.use.tooltip = message("phone.take.use.tip", name=item.shown)
         row.text.disabled = row.use.disabled = not item.can_go_in
 
     def _save(self) -> None:
-        texts = {name: text if self.used[name] else "" for name, text in self.texts.items()}
+        texts = [text if used else "" for text, used in zip(self.texts, self.used, strict=True)]
         result = intake.take_in(self.plan, texts)
         left = [f"{name}: {reason}" for name, reason in result.left_out]
         title = message("phone.take.left") if left else ""
