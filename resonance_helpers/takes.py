@@ -64,11 +64,11 @@ def next_label(
         text=text.strip(),
         take=take,
         session=session,
-        split="train" if session == CORRECTIONS or _are_marked(labels) else None,
+        split="train" if session == CORRECTIONS or are_marked(labels) else None,
     )
 
 
-def _are_marked(labels: Sequence[Label]) -> bool:
+def are_marked(labels: Sequence[Label]) -> bool:
     """Whether somebody said what trains and what judges; the mark of a correction is our own and says nothing."""
     return any(label.split for label in labels if label.session != CORRECTIONS)
 

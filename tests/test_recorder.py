@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from resonance_helpers import ResonanceError, Workspace, open_workspace, widgets
 from resonance_helpers.audio import load, read_wav, resample, to_pcm16
 from resonance_helpers.labels import Label, changing, read_labels
-from resonance_helpers.messages import LANGUAGES, catalogue
+from resonance_helpers.messages import LANGUAGES, catalogue, message
 from resonance_helpers.phrases import Phrase
 from resonance_helpers.recordings.session import REST_AFTER, Session
 from resonance_helpers.settings import SAMPLE_RATE
@@ -92,6 +93,14 @@ def test_recordings_from_elsewhere_count(workspace: Workspace) -> None:
     one = session(workspace)
     one.keep(voice())
     assert (one.next(), one.phrase.text) == ("phrase", "我想喝水")
+
+
+def test_what_came_as_a_file_today_gets_its_second_take_another_day(workspace: Workspace) -> None:
+    """Both of one day and one room would be training and test at once."""
+    came = add_take(workspace, voice(), "我很疼")
+    day = date.fromtimestamp((workspace.data_dir / came.audio).stat().st_mtime)
+    assert Session(workspace, LIST[:1], day.isoformat()).stage == "tomorrow"
+    assert Session(workspace, LIST[:1], (day + timedelta(days=1)).isoformat()).stage == "phrase"
 
 
 # ── Which try is kept ────────────────────────────────────────────────────────
@@ -233,6 +242,37 @@ def test_a_take_is_on_disk_before_the_page_is_told(page: Page, workspace: Worksp
     page.does("play")
     ((content, (sound,)),) = page.sent
     assert content == {"type": "sound", "rate": SAMPLE_RATE} and len(sound) == 2 * len(CLIP)
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_what_a_second_take_is_for_is_what_the_page_says(workspace: Workspace, marked: bool) -> None:
+    """Where labels.json says which recordings judge, one more take trains."""
+    with changing(workspace.labels) as labels:
+        labels.append(Label("audio_raw/900_别的话.wav", "别的话", split="test" if marked else None))
+    page = Page(widgets.Recorder(workspace, LIST[:1], TODAY))
+    page.does("take", voice())
+    told = page.does("next")["told"]
+    page = Page(widgets.Recorder(workspace, LIST[:1], TOMORROW))
+    title = page.recorder.state["title"]
+    page.does("take", voice(), day=TOMORROW)
+    assert read_labels(workspace.labels)[-1].split == ("train" if marked else None)
+    assert ("考试，第二遍会用来训练" in told) == ("用来训练" in title) == marked
+    assert ("会用来考试。" in told) == ("留作考试" in title) == (not marked)
+
+
+def test_a_broken_list_of_recordings_is_said_and_nothing_more_is_recorded(page: Page, workspace: Workspace) -> None:
+    """Reading it again for the picture fails as well; the page is told all the same, and shows no phrase to say."""
+    page.does("take", voice())
+    good = workspace.labels.read_bytes()
+    workspace.labels.write_text("[")
+    for act in ("next", "previous", "take"):
+        turn = page.recorder.state["turn"]
+        state = page.does(act, voice() if act == "take" else None)
+        assert (state["stage"], state["mark"], state["sound"]) == ("unreadable", "error", False), act
+        assert "RZ-0402" in "".join(state["news"]) and message("recorder.unreadable") == state["told"]
+        assert state["turn"] > turn, "the page waits for an answer of its own"
+    workspace.labels.write_bytes(good)
+    assert texts(workspace) == [("我很疼", 1, TODAY)]
 
 
 def test_the_same_take_sent_twice_is_saved_once(page: Page, workspace: Workspace) -> None:

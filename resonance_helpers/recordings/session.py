@@ -21,7 +21,7 @@ from ..labels import Label, read_labels
 from ..messages import ResonanceError
 from ..phrases import Phrase
 from ..settings import SAMPLE_RATE, WINDOW_LADDER_S
-from ..takes import add_take, put_take
+from ..takes import add_take, are_marked, put_take
 from ..text import normalise
 from ..workspace import Workspace
 
@@ -105,6 +105,11 @@ class Session:
         """Which take of the phrase is recorded now, counted from 1."""
         taken = self._taken().get(normalise(self.phrase.text), ())
         return len(taken) + (0 if self._tried else 1)
+
+    @property
+    def for_test(self) -> bool:
+        """Whether another take of the phrase judges; where somebody marked what judges, it is trained on."""
+        return not are_marked(self._labels())
 
     @property
     def recorded(self) -> bool:
@@ -201,7 +206,14 @@ class Session:
 
     def _wants_second(self, phrase: Phrase, taken: Mapping[str, Sequence[Label]]) -> bool:
         takes = taken.get(normalise(phrase.text), ())
-        return len(takes) == 1 and takes[0].session != self.day
+        return len(takes) == 1 and self._day_of(takes[0]) != self.day
+
+    def _day_of(self, label: Label) -> str:
+        """The day of a take; of what came as a file, with no day, the day on which it came."""
+        file = self.workspace.data_dir / label.audio
+        if (label.session and _DAY.fullmatch(label.session)) or not file.exists():
+            return label.session or ""
+        return date.fromtimestamp(file.stat().st_mtime).isoformat()
 
     def _labels(self) -> list[Label]:
         return read_labels(self.workspace.labels) if self.workspace.labels.exists() else []

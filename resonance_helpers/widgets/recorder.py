@@ -103,22 +103,29 @@ class Recorder(anywidget.AnyWidget):
 
     # ── To the browser ───────────────────────────────────────────────────────
     def _show(self, news: Sequence[str] = (), mark: str = "", stage: str = "") -> None:
-        session, progress = self.session, self.session.progress
-        stage = stage or session.stage
         self._turn += 1
-        self.state = {
-            "turn": self._turn,
+        try:
+            picture = self._picture(stage or self.session.stage) | {"mark": mark, "news": list(news)}
+        except (ResonanceError, OSError) as error:  # with half of the picture one phrase is shown and another recorded
+            told = message("recorder.unreadable")
+            halted = {"stage": "unreadable", "told": told, "sound": False, "back": False}
+            picture = self.state | halted | {"mark": "error", "news": list(dict.fromkeys([*news, str(error)]))}
+        self.state = picture | {"turn": self._turn, "longest_s": LONGEST_S}
+
+    def _picture(self, stage: str) -> dict[str, Any]:
+        session, progress = self.session, self.session.progress
+        judges = session.for_test
+        another = "recorder.second" if judges else "recorder.another"
+        told = "recorder.tomorrow_another" if stage == "tomorrow" and not judges else f"recorder.{stage}"
+        return {
             "stage": stage,
             "phrase": session.phrase.text,
             "picture": session.phrase.picture,
-            "title": message("recorder.second" if session.take > 1 else "recorder.number", number=session.number),
+            "title": message(another if session.take > 1 else "recorder.number", number=session.number),
             "progress": message("recorder.progress", **vars(progress)),
-            "told": "" if stage == "phrase" else message(f"recorder.{stage}", today=progress.today),
-            "mark": mark,
-            "news": list(news),
+            "told": "" if stage == "phrase" else message(told, today=progress.today),
             "sound": session.recorded,
             "back": session.number > 1,
-            "longest_s": LONGEST_S,
         }
 
 
