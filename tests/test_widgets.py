@@ -1,6 +1,7 @@
 """Widgets: what a learner presses does what it says, and an executed notebook can be read without a browser."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from resonance_helpers.consent import read_consent, require_consent
 from resonance_helpers.messages import message
 from resonance_helpers.recordings import RecordingsCheck, Row, Totals
 from resonance_helpers.training.records import Event, Guess, Point
-from resonance_helpers.widgets import live_training, progress_bar
+from resonance_helpers.widgets import learning, live_training, progress_bar
 from resonance_helpers.workspace import Workspace
 
 
@@ -249,6 +250,56 @@ def test_recordings_that_need_a_look_are_listed_with_the_reason(screen: Screen) 
     table = screen.shown[-1].alt
     assert "停.wav" in table and "声音太小" in table and "我疼.wav" not in table
     assert message("widget.recordings.counted", shown=1, total=2) in table
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a JupyterLab that started this kernel, whose notebook lies in ``notebooks``."""
+    runtime, folder = tmp_path / "runtime", tmp_path / "lab"
+    runtime.mkdir(), (folder / "notebooks").mkdir(parents=True)
+    (runtime / "jpserver-77.json").write_text(json.dumps({"root_dir": str(folder), "pid": 77}))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(runtime))
+    monkeypatch.setenv("JPY_PARENT_PID", "77")
+    monkeypatch.chdir(folder / "notebooks")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("where", "link"),
+    [
+        ("lab/data/a.wav", "../data/a.wav"),
+        ("lab/notebooks/a.wav", "a.wav"),
+        ("data/a.wav", None),  # ../../data/a.wav would be taken for data/a.wav in the folder, another recording
+        ("lab-2/data/a.wav", None),
+        ("lab/.cache/a.wav", None),
+        ("lab/data/a.amr", None),
+    ],
+)
+def test_a_player_plays_this_very_file_or_says_that_it_cannot(
+    lab: Path, tmp_path: Path, where: str, link: str | None
+) -> None:
+    shown = widgets.player(tmp_path / where)._repr_mimebundle_()
+    found = re.search(r'src="([^"]+)"', shown["text/html"])
+    assert (found and found[1]) == link
+    if link is None:
+        assert "🔇" in shown["text/html"] and str(tmp_path / where) in shown["text/plain"]
+
+
+def test_a_link_in_the_folder_of_jupyterlab_may_lead_out_of_it(lab: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (lab / "data").symlink_to(tmp_path / "disk")
+    assert 'src="../data/a.wav"' in widgets.player(lab / "data" / "a.wav")._repr_mimebundle_()["text/html"]
+
+
+def test_what_jupyterlab_cannot_reach_is_named_without_a_link(
+    lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces: list[Any] = []
+    monkeypatch.setattr(learning, "display", pieces.append)
+    for path in (tmp_path / "report.html", lab / "report.html"):
+        widgets.show_link(path, "报告")
+    outside, inside = (piece._repr_mimebundle_()["text/html"] for piece in pieces)
+    assert "href" not in outside and str(tmp_path / "report.html") in outside and 'href="../report.html"' in inside
 
 
 def test_a_player_links_to_the_file_and_holds_no_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

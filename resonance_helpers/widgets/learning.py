@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from IPython.display import display
 
@@ -16,7 +14,7 @@ from ..messages import message
 from ..report import limits
 from ..settings import PRACTICE_MODEL
 from ..workspace import Workspace, megabytes
-from .lines import check, html_table, player, say
+from .lines import check, html_table, linked, player, say
 from .live_training import cost, ended
 from .progress_bar import duration
 
@@ -136,7 +134,7 @@ def check_test(workspace: Workspace, report: Report) -> None:
 
 
 def show_link(path: Path, text: str) -> None:
-    """A link that opens ``path`` from the notebook; JupyterLab resolves it from the notebook's folder."""
-    link = quote(Path(os.path.relpath(path)).as_posix())
-    anchor = f'<a href="{escape(link)}" target="_blank">{escape(text)}</a>'
-    display(Markup(f"<p>{anchor} <code>{escape(path)}</code></p>", f"{text}: {path}"))
+    """A link that opens ``path`` from the notebook, where JupyterLab can reach it, and the path itself."""
+    link = linked(path)
+    name = escape(text) if link is None else f'<a href="{escape(link)}" target="_blank">{escape(text)}</a>'
+    display(Markup(f"<p>{name} <code>{escape(path)}</code></p>", f"{text}: {path}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ipywidgets import Output
 
 LOG_LINES = 20
+_NO_BROWSER_PLAYS = (".amr", ".wma")
 
 
 def say(*sentences: str) -> None:
@@ -39,15 +41,44 @@ def html_table(headers: Sequence[object], rows: Iterable[Sequence[object]], capt
 
 
 def player(path: Path, caption: str = "") -> Markup:
-    """A player that links to ``path``. The sound itself never becomes part of the notebook.
-
-    JupyterLab resolves the link from the notebook's folder, which is also the kernel's working folder.
-    """
-    link = quote(Path(os.path.relpath(path)).as_posix())
+    """A player that links to ``path``, or a sentence why there can be none. The sound itself never becomes part of the
+    notebook."""
     title = caption or path.name
+    link = linked(path)
+    if link is None or path.suffix.lower() in _NO_BROWSER_PLAYS:
+        why = "outside" if link is None else "kind"
+        words = message(f"widget.player.{why}", name=title, path=path, folder=_jupyter_folder() or Path.cwd())
+        return Markup(f"<p>{escape(words)}</p>", words)
     words = message("widget.player", name=title)
     controls = f'<audio controls preload="none" src="{escape(link)}" title="{escape(title)}"></audio>'
     return Markup(f"<div>{controls} <small>{escape(title)}</small></div>", words)
+
+
+def linked(path: Path) -> str | None:
+    """The link by which JupyterLab finds ``path`` from the notebook's folder, which is also the kernel's.
+
+    None where there is none: JupyterLab serves only what lies in its own folder and is not hidden, and a link that
+    leads out of it ends at another file within.
+    """
+    folder = _jupyter_folder()
+    for spelled in (os.path.realpath, os.path.abspath):  # a link inside the folder may lead out of it
+        target, here = Path(spelled(path)), Path(spelled(os.curdir))
+        root = Path(spelled(folder)) if folder else Path(target.anchor)
+        inside = target.is_relative_to(root) and here.is_relative_to(root)
+        if inside and not (folder and any(part.startswith(".") for part in target.relative_to(root).parts)):
+            return quote(Path(os.path.relpath(target, here)).as_posix())
+    return None
+
+
+def _jupyter_folder() -> Path | None:
+    """The folder that JupyterLab was opened on, by what the server that started this kernel wrote of itself."""
+    from jupyter_core.paths import jupyter_runtime_dir
+
+    about = Path(jupyter_runtime_dir()) / f"jpserver-{os.environ.get('JPY_PARENT_PID')}.json"
+    try:
+        return Path(json.loads(about.read_text(encoding="utf-8"))["root_dir"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def show_in(place: Output, *pieces: Markup) -> None:
