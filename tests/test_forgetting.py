@@ -162,6 +162,12 @@ def house(converted_sample: Workspace, tmp_path: Path) -> House:
     touch(output / "cache" / "base_models" / "whisper" / "config.json", "{}")
     touch(output / "notebooks" / "04_upload_recordings.ipynb", saved_notebook("alice", data))
     touch(output / "notebooks" / ".ipynb_checkpoints" / "04_upload_recordings-checkpoint.ipynb", WORDS)
+    touch(output / "cache" / "whole-way-3kd2" / "data" / "audio_raw" / "001.wav", sound)  # as a kill leaves them
+    touch(output / "cache" / "pieces" / "01.wav", sound)
+    touch(output / "export" / ".alice-merged.x1y2z3w4" / "model.safetensors", needles["weights"])
+    touch(output / "export" / "alice-ct2-int8" / "model.bin", needles["weights"])
+    touch(output / "export" / "alice-merged" / "README.md")
+    touch(output / "recorder_practice" / "audio_raw" / f"001_{WORDS}.wav", sound)
     touch(output / "report.json", WORDS)
     touch(output / "report.html", b"<audio src=data:" + sound)
     touch(output / ".report.html.q1w2e3r4.html", WORDS)
@@ -235,6 +241,36 @@ def test_a_saved_lesson_keeps_its_text_and_loses_what_was_run(house: House) -> N
     assert not (house.lessons / ".ipynb_checkpoints" / "04_lesson-checkpoint.ipynb").exists()
     assert [cell["source"] for cell in lesson["cells"]] == [cell["source"] for cell in pristine["cells"]]
     assert not any(cell.get("outputs") for cell in lesson["cells"])
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        'PATIENT_ID = "alice"  # 化名',
+        "PATIENT_ID: str = 'alice'",
+        'DATA_DIR = r"{data}"',
+        "DATA_DIR = f'{data}'; OUTPUT_DIR = ''",
+        'DATA_DIR = Path("{data}") / ""',
+        '录音 = "王" ; DATA_DIR = (\n    "{data}"  # 这里\n)',
+        'DATA_DIR = "{escaped}"',
+    ],
+)
+def test_a_parameter_goes_however_it_was_written(house: House, written: str) -> None:
+    """In a notebook somebody put into a folder of their own, too."""
+    data = str(house.alice.data_dir)
+    source = written.replace("{data}", data).replace("{escaped}", data.replace("alice", "\\x61lice"))
+    notebook = json.loads(saved_notebook("bob", Path("/")).replace(WORDS, ""))
+    notebook["cells"].insert(1, {"cell_type": "code", "metadata": {}, "source": source, "outputs": []})
+    path = touch(house.lessons / "mine" / "again" / "04.ipynb", json.dumps(notebook, ensure_ascii=False))
+    removed = house.forgetting.remove()
+    assert path in removed.gone.lessons
+    lesson = json.loads(path.read_text(encoding="utf-8"))
+    code = "".join(lesson["cells"][1]["source"])
+    assert not any(word in code for word in ("alice", "x61"))
+    names: dict[str, object] = {"Path": Path}
+    exec(code, names)
+    assert names.get("PATIENT_ID", "sample") == "sample" and names.get("DATA_DIR", "") == ""
+    assert names.get("录音", "王") == "王"
 
 
 def test_the_receipt_counts_and_says_what_is_out_of_reach_without_a_phrase(house: House) -> None:
@@ -456,7 +492,7 @@ def test_every_layout_that_a_service_reads(house: House, layout: str) -> None:
         make_adapter(house.root / "outside" / "adapter", "alice")
         make_adapter(own / "bob" / "adapter", "bob")
         (own / "alice").symlink_to(house.root / "outside")
-    removed = Forgetting("alice", adapters=(own,), lessons=house.lessons).remove()
+    removed = Forgetting("alice", adapters=(own,), lessons=house.root / "no lessons").remove()
     assert removed.is_complete and removed.gone.pieces
     assert not any("alice" in path.read_text() for path in own.rglob("resonance.json"))
     assert not os.path.lexists(own / "alice")
@@ -506,6 +542,24 @@ def test_recordings_that_nobody_named_are_pointed_out(house: House) -> None:
     removed = asked.remove()
     assert not removed.is_complete and f"--data {house.alice.data_dir}" in "\n".join(removed.lines)
     assert house.alice.labels.exists()
+
+
+def test_recordings_that_only_a_saved_lesson_names_are_pointed_out(house: House) -> None:
+    """Who worked in JupyterLab has no summary of a run."""
+    house.alice.summary_json.unlink()
+    asked = Forgetting("alice", output=house.alice.output_dir, lessons=house.lessons)
+    said = "\n".join(asked.look().lines)
+    assert f"--data {house.alice.data_dir}" in said and message("forget.unseen") not in said
+    assert not asked.remove().is_complete
+
+
+def test_recordings_that_nobody_looked_for_are_not_called_gone(house: House, tmp_path: Path) -> None:
+    house.alice.summary_json.unlink()
+    asked = Forgetting("alice", output=house.alice.output_dir, lessons=tmp_path / "none")
+    removed = asked.remove()
+    assert message("forget.unseen") in removed.lines and not removed.is_complete
+    result = CliRunner().invoke(app, ["forget", "nobody-yet", "--output", str(tmp_path / "nothing"), "--yes"])
+    assert result.exit_code == 0, "of whom nothing was kept, no recordings are missing"
 
 
 def test_the_form_lists_first_and_removes_when_the_pseudonym_is_typed(house: House) -> None:

@@ -43,7 +43,8 @@ _PLACE = {kind: place for place, kind in enumerate((*KINDS, "marker"))}
 class Found:
     """What is kept of a person. ``keys`` of services for several people, by file; ``lessons`` are saved notebooks of
     the course that show something of theirs; ``left`` is in their folders and stays; ``absent`` folders are not there;
-    ``elsewhere`` is a DATA_DIR of theirs that nobody asked to look at."""
+    ``elsewhere`` is a DATA_DIR of theirs that nobody asked to look at; ``unseen``: they were trained or tested, and
+    nobody said where the recordings lie."""
 
     patient_id: str
     pieces: tuple[Piece, ...]
@@ -52,6 +53,7 @@ class Found:
     left: tuple[Path, ...]
     absent: tuple[Path, ...]
     elsewhere: tuple[Path, ...]
+    unseen: bool
 
     @property
     def is_empty(self) -> bool:
@@ -150,8 +152,10 @@ class Forgetting:
             left=tuple(path for path in (*now.left, *now.lessons) if exists(path)),
             absent=found.absent,
             elsewhere=found.elsewhere,
+            unseen=found.unseen,
         )
-        return Removed(gone, tuple(sorted(failed.items())), answer, answered and not failed and not found.elsewhere)
+        complete = answered and not (failed or found.elsewhere or found.unseen)
+        return Removed(gone, tuple(sorted(failed.items())), answer, complete)
 
     # ── Where to look ────────────────────────────────────────────────────────
     @cached_property
@@ -204,6 +208,8 @@ class Forgetting:
         loose = (piece for folder in self._of_many for piece in loose_pieces(folder, self.patient_id))
         pieces = {piece.path: piece for piece in (*(piece for survey in surveys for piece in survey.pieces), *loose)}
         folders = dict.fromkeys((*self._homes, *self._served))
+        known = dict.fromkeys((*self._data_of, *course.data_folders(self.lessons, self.patient_id)))
+        elsewhere = tuple(path for path in known if path not in self._homes and path.is_dir())
         return Found(
             patient_id=self.patient_id,
             pieces=tuple(sorted(pieces.values(), key=_order)),
@@ -211,7 +217,8 @@ class Forgetting:
             lessons=() if self.patient_id == SAMPLE_PATIENT else tuple(course.saved(self.lessons, self._mentioned)),
             left=tuple(sorted({path for survey in surveys for path in survey.left})),
             absent=tuple(folder for folder in folders if not folder.is_dir()),
-            elsewhere=tuple(path for path in self._data_of if path not in self._homes and path.is_dir()),
+            elsewhere=elsewhere,
+            unseen=bool(self.output and pieces) and not (self.data or elsewhere),
         )
 
     def _keys(self) -> Iterator[tuple[Path, tuple[StoredKey, ...]]]:
@@ -302,3 +309,5 @@ def _staying(found: Found) -> Iterator[str]:
         yield message("forget.absent", path=path)
     for path in found.elsewhere:
         yield message("forget.elsewhere", path=path)
+    if found.unseen:
+        yield message("forget.unseen")
