@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from resonance_helpers import settings, workflows
 from resonance_helpers.cli import app
 from resonance_helpers.messages import LANGUAGES, catalogue
+from resonance_helpers.service.keys import new_key
 from resonance_helpers.workspace import NOTEBOOKS_DIR, REPOSITORY, SAMPLE_DIR
 
 PATHS = sorted(NOTEBOOKS_DIR.glob("*.ipynb"))
@@ -28,11 +29,20 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 NUMBERS = "一二三四五六七八九十"
 FOLDED = re.compile(r"(.+)\n\n<details><summary>English</summary>\n\n(.+)\n\n</details>", re.DOTALL)
 CHECKED = "# NBVAL_CHECK_OUTPUT"
+KEY = re.compile(r"(?<![\w-])[\w-]{43}(?![\w-])")  # of a service, wherever it stands in a text
 needs_sample = pytest.mark.skipif(not (SAMPLE_DIR / "labels.json").exists(), reason="data_sample/ is not built here")
 
 
 def read(path: Path) -> NotebookNode:
     return nbformat.read(path, as_version=4)
+
+
+def shown_by(notebook: NotebookNode) -> str:
+    """All that the cells of an executed notebook have shown, and the state of its widgets, as text; no pictures."""
+    shown = [output for cell in cells(notebook, "code") for output in cell.outputs]
+    texts = [{kind: text for kind, text in one.get("data", {}).items() if not kind.endswith("png")} for one in shown]
+    streams = [[one.get("text"), one.get("traceback")] for one in shown]
+    return re.sub(r"base64,[\w+/=]+", "", json.dumps([texts, streams, notebook.metadata.get("widgets")]))
 
 
 def cells(notebook: NotebookNode, kind: str) -> list[NotebookNode]:
@@ -289,6 +299,7 @@ def test_all_ten_lessons_run_on_the_sample(tmp_path: Path) -> None:
     for lesson in workflows.lesson_paths():
         executed = (output / "notebooks" / lesson.name).read_text(encoding="utf-8")
         assert not re.search(r"data:audio|\"audio/", executed), lesson.name
+        assert KEY.fullmatch(new_key()) and not KEY.search(shown_by(nbformat.reads(executed, 4))), lesson.name
     assert {path: path.read_bytes() for path in PATHS} == before
 
 

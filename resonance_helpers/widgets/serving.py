@@ -210,9 +210,9 @@ def show_doors(workspace: Workspace) -> None:
 
 
 # ── Lesson 10 ────────────────────────────────────────────────────────────────
-def show_app_address(address: str, key: str) -> None:
-    """The two things that go into an app's settings."""
-    rows = [(message("lesson10.address"), address), (message("lesson09.key"), key)]
+def show_app_address(address: str) -> None:
+    """The address that goes into an app's settings, and where the key is: shown, it would be in the saved notebook."""
+    rows = [(message("lesson10.address"), address), (message("lesson09.key"), message("lesson09.key.where"))]
     html_table([message("lesson10.field"), message("lesson10.value")], rows)
 
 
