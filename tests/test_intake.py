@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -204,6 +206,58 @@ def test_two_zips_of_one_name_keep_their_texts_apart(workspace: Workspace, tmp_p
         "我很疼": first,
         "不要": second,
     }
+
+
+def test_two_tables_at_once_keep_their_sounds_apart(workspace: Workspace) -> None:
+    """Every phone calls its first recording the same. What was written in one table, a helper having listened to its
+    sound, is never saved with the sound of another table that was opened meanwhile."""
+    water, pain = wav(voice(1.0, SAMPLE_RATE)), wav(voice(1.5, SAMPLE_RATE))
+    tables = {"我想喝水": plan([("录音.wav", water)], workspace), "我很疼": plan([("录音.wav", pain)], workspace)}
+    for text, planned in tables.items():
+        take_in(planned, [text])
+    there = {label.text: (workspace.data_dir / label.audio).read_bytes() for label in read_labels(workspace.labels)}
+    assert there == {"我想喝水": water, "我很疼": pain}
+
+
+def test_what_a_plan_staged_goes_with_it_and_with_no_other(workspace: Workspace) -> None:
+    def staged() -> list[str]:
+        return sorted(path.name for path in workspace.cache.rglob("*.wav"))
+
+    kept, dropped = plan([("不要.wav", wav(voice(1.0, SAMPLE_RATE)))], workspace), plan([("停.wav", b"")], workspace)
+    plan([("没有人留着.wav", b"")], workspace)
+    assert staged() == ["不要.wav", "停.wav"]
+    dropped.discard()
+    dropped.discard()
+    assert staged() == ["不要.wav"]
+    take_in(kept)
+    assert not list((workspace.cache / "incoming").iterdir())  # nor its lock
+    assert not take_in(dropped).added
+
+
+ANOTHER_KERNEL = """
+import sys
+from pathlib import Path
+from resonance_helpers import Workspace
+from resonance_helpers.recordings.intake import plan
+data, output = sys.argv[1:]
+planned = plan([("不要.wav", b"")], Workspace(Path(data), Path(output), "anna"))
+print("staged", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("end", ["shut down", "killed"])
+def test_what_another_kernel_staged_stays_as_long_as_it_lives(workspace: Workspace, end: str) -> None:
+    command = [sys.executable, "-c", ANOTHER_KERNEL, str(workspace.data_dir), str(workspace.output_dir)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as kernel:
+        assert kernel.stdin and kernel.stdout and kernel.stdout.readline() == "staged\n"
+        (abandoned := workspace.cache / "incoming" / "by an older version").mkdir()
+        take_in(plan([("停.wav", b"")], workspace))
+        assert [path.name for path in workspace.cache.rglob("*.wav")] == ["不要.wav"] and not abandoned.exists()
+        kernel.kill() if end == "killed" else kernel.stdin.close()
+    assert bool(list(workspace.cache.rglob("*.wav"))) == (end == "killed")
+    intake.remove_abandoned(workspace)
+    assert not list((workspace.cache / "incoming").iterdir())
 
 
 def test_a_labels_file_that_came_along_is_believed_and_a_broken_one_named(workspace: Workspace, tmp_path: Path) -> None:

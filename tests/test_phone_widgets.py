@@ -195,6 +195,34 @@ def test_two_files_of_one_name_each_keep_what_was_written_beside_them(workspace:
     assert there == {"我很疼": one, "不要": other}
 
 
+def test_two_tables_and_one_that_could_not_be_read_leave_a_table_as_it_is(workspace: Workspace) -> None:
+    """The cell was run twice; what was written beside a sound in either table is saved with that sound."""
+    one, other = encoded("m4a"), encoded("m4a", rate=8000)
+    first, second = widgets.TakeIn(workspace), widgets.TakeIn(workspace)
+    for widget, sound, text in ((first, one, "我很疼"), (second, other, "不要")):
+        widget.upload.value = (_upload("录音.m4a", sound),)
+        shown(widget)[0].text.value = text
+    first.source.value = "没有"
+    first.read.click()
+    assert "RZ-0453" in first.news.value
+    first.save.click()
+    second.save.click()
+    there = {label.text: (workspace.data_dir / label.audio).read_bytes() for label in read_labels(workspace.labels)}
+    assert there == {"我很疼": one, "不要": other}
+
+
+def test_a_table_keeps_only_the_files_that_it_shows(workspace: Workspace) -> None:
+    abandoned = workspace.cache / "incoming" / "of a killed kernel"
+    abandoned.mkdir(parents=True)
+    widget = widgets.TakeIn(workspace)
+    assert not abandoned.exists()
+    plans = []  # whoever still holds one
+    for name in ("不要.m4a", "停.m4a"):
+        widget.upload.value = (_upload(name, encoded("m4a")),)
+        plans.append(widget.plan)
+        assert [path.name for path in workspace.cache.rglob("*.m4a")] == [name]
+
+
 def test_no_folder_is_not_the_folder_of_the_notebook(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

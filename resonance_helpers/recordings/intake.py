@@ -7,13 +7,17 @@
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
 import unicodedata
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
+
+from filelock import FileLock, Timeout
 
 from .. import audio
 from ..archives import UNPACK_ERRORS, UnpackLimits, unpack
@@ -77,14 +81,21 @@ class Item:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every file that came, in the order of their names; ``notes`` are sentences about the whole."""
+    """Every file that came, in the order of their names; ``notes`` are sentences about the whole; ``staging`` holds
+    what was uploaded or unpacked, None where nothing came."""
 
     workspace: Workspace
     items: tuple[Item, ...]
     notes: tuple[str, ...] = ()
+    staging: Staging | None = None
 
     def count(self, *verdicts: Verdict) -> int:
         return sum(item.verdict in verdicts for item in self.items)
+
+    def discard(self) -> None:
+        """Remove what was uploaded or unpacked for this plan; it can't go in any more."""
+        if self.staging:
+            self.staging.remove()
 
 
 @dataclass(frozen=True)
@@ -125,15 +136,16 @@ def plan(
 ) -> Plan:
     """What would become of every file of ``sources``: recordings, folders, zips, uploads.
 
-    Zips and uploads are unpacked below ``workspace.cache``, where they lie until ``take_in`` or the next plan. A zip
-    that can't be unpacked is an item with its reason. Raises RZ-0453 (no such file or folder), RZ-0454 (too many
-    files), RZ-0459 (zips too large together) and RZ-0004 (disk full); then nothing stays unpacked.
+    Zips and uploads are unpacked below ``workspace.cache``, where they lie until ``take_in``, ``discard``, or nobody
+    holds the plan. A zip that can't be unpacked is an item with its reason. Raises RZ-0453 (no such file or folder),
+    RZ-0454 (too many files), RZ-0459 (zips too large together) and RZ-0004 (disk full); then nothing stays unpacked.
     """
-    discard(workspace)
+    remove_abandoned(workspace)
+    staging = Staging(workspace)
     try:
         given = [sources] if isinstance(sources, Path) else list(sources)
-        paths = [_staged(workspace, each, n) if isinstance(each, tuple) else each for n, each in enumerate(given)]
-        found = list(_found(paths, _staging(workspace), limits))
+        paths = [_staged(staging.folder, each, n) if isinstance(each, tuple) else each for n, each in enumerate(given)]
+        found = list(_found(paths, staging.folder, limits))
         texts, notes = _texts_beside(found)
         items: list[Item] = []
         there = _Contents(workspace)
@@ -142,15 +154,10 @@ def plan(
                 items.append(_look(file, texts.get(file.path), there, limits))
             if on_progress:
                 on_progress(done, len(found))
-        return Plan(workspace, tuple(_named(workspace, items)), tuple(notes))
+        return Plan(workspace, tuple(_named(workspace, items)), tuple(notes), staging)
     except BaseException:
-        discard(workspace)
+        staging.remove()
         raise
-
-
-def discard(workspace: Workspace) -> None:
-    """Remove what ``plan`` unpacked."""
-    shutil.rmtree(_staging(workspace), ignore_errors=True)
 
 
 def _upload_facts(limits: IntakeLimits) -> dict[str, Any]:
@@ -167,17 +174,57 @@ class _Found:
     reason: str = ""
 
 
-def _staging(workspace: Workspace) -> Path:
+class Staging:
+    """A folder of one plan's own for what is uploaded or unpacked: where two plans used one path, the texts written
+    beside the files of the first would be saved with the sounds of the second.
+
+    It goes with ``remove()``, or when nobody holds this any more, or when the kernel ends.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        place = _staging_place(workspace)
+        with disk_full_is_said(workspace.cache):
+            place.mkdir(parents=True, exist_ok=True)
+            self.folder = place / secrets.token_hex(8)
+            lock = _lock_of(self.folder)
+            lock.acquire()  # before there is a folder: one without a lock is abandoned
+            self.folder.mkdir()
+        self.remove = weakref.finalize(self, _remove, self.folder, lock)
+
+
+def remove_abandoned(workspace: Workspace) -> None:
+    """Remove what a killed kernel left staged; the system took its locks away. What is in use somewhere stays."""
+    for folder in _staging_place(workspace).glob("*/"):
+        lock = _lock_of(folder)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        _remove(folder, lock)
+
+
+def _staging_place(workspace: Workspace) -> Path:
     return workspace.cache / "incoming"
 
 
-def _staged(workspace: Workspace, upload: Upload, number: int) -> Path:
+def _lock_of(folder: Path) -> FileLock:
+    """Beside ``folder``. Whoever lets go of it last may do so in another thread than the one that took it."""
+    return FileLock(folder.with_name(f"{folder.name}.lock"), thread_local=False)
+
+
+def _remove(folder: Path, lock: FileLock) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    lock.release()
+    Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _staged(staging: Path, upload: Upload, number: int) -> Path:
     """An upload as a file. A browser sends plain names, but what it sends need not come from one."""
     name, content = upload
     safe = re.sub(r'[\x00-\x1f\\/:*?"<>|]', "_", name).lstrip(".") or "_"
-    path = _staging(workspace) / f"upload{number}" / safe
-    path.parent.mkdir(parents=True)
-    with disk_full_is_said(path):
+    path = staging / f"upload{number}" / safe
+    with disk_full_is_said(path.parent):
+        path.parent.mkdir()
         path.write_bytes(content)
     return path
 
@@ -376,7 +423,7 @@ def take_in(planned: Plan, texts: Sequence[str] | None = None, session: str | No
             left_out.append((item.shown, reason))
         else:
             added.append(add_file(planned.workspace, item.source, text, session))
-    discard(planned.workspace)
+    planned.discard()
     return Result(tuple(added), tuple(left_out))
 
 

@@ -305,6 +305,7 @@ class TakeIn(_Panel):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__("phone.take.title")
         self.workspace = workspace
+        intake.remove_abandoned(workspace)
         self.plan = Plan(workspace, ())
         self.texts: list[str] = []  # of each item of the plan; what is not ticked stays here all the same
         self.used: list[bool] = []
@@ -346,7 +347,9 @@ class TakeIn(_Panel):
 
     def _look(self, sources: Sequence[Path | intake.Upload]) -> None:
         self._say(self.news, "", message("phone.busy"))
-        self.plan = plan = intake.plan(sources, self.workspace)
+        plan = intake.plan(sources, self.workspace)
+        self.plan.discard()
+        self.plan = plan
         self.texts = [item.text or "" for item in plan.items]
         self.used = [item.can_go_in for item in plan.items]
         self.pages.show(len(plan.items), first=0)
