@@ -319,6 +319,26 @@ def test_sizes_are_said_before_and_refused_with_the_other_way(workspace: Workspa
         assert str(place) in str(refused.value) and "1.5 MB" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("uploads", "said"),
+    [
+        # two folders of one phone, chosen together: the same name twice is two files
+        ([("录音.m4a", 900_000), ("录音.m4a", 700_000)], ("这 2 个文件（一共 1.6 MB）太大",)),
+        ([("录音.m4a", 1_200_000), ("录音.m4a", 10)], ("录音.m4a（1.2 MB）太大",)),
+        ([("录音.m4a", 1_200_000), ("录音.m4a", 1_400_000)], ("录音.m4a（1.2 MB）、录音.m4a（1.4 MB）太大",)),
+        ([("a.m4a", 1_200_000), ("b.m4a", 900_000), ("c.m4a", 1_400_000)], ("a.m4a（1.2 MB）、c.m4a（1.4 MB）太大",)),
+    ],
+    ids=["together", "the first", "both", "others beside"],
+)
+def test_every_upload_counts_whatever_it_is_called(
+    workspace: Workspace, uploads: list[tuple[str, int]], said: tuple[str, ...]
+) -> None:
+    limits, place = IntakeLimits(upload_bytes=1_000_000, all_uploads_bytes=1_500_000), intake.folder(workspace)
+    with pytest.raises(ResonanceError, match="RZ-0452") as refused:
+        intake.check_uploads([(name, bytes(size)) for name, size in uploads], place, limits)
+    assert all(each in str(refused.value) for each in said)
+
+
 def test_an_upload_within_the_limits_fits_into_one_message_of_jupyters() -> None:
     from tornado.websocket import _default_max_message_size
 

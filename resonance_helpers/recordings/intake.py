@@ -120,12 +120,14 @@ def upload_hint(place: Path, limits: IntakeLimits = LIMITS) -> str:
 
 def check_uploads(uploads: Sequence[Upload], place: Path, limits: IntakeLimits = LIMITS) -> None:
     """RZ-0452, with the way to ``place``, where one of ``uploads`` or all together are more than ``limits`` say."""
-    sizes = {name: len(content) for name, content in uploads}
-    too_large = [name for name, size in sizes.items() if size > limits.upload_bytes]
-    if too_large or sum(sizes.values()) > limits.all_uploads_bytes:
-        given = ", ".join(too_large) or message("phone.upload.together", n=len(sizes))
-        size = megabytes(sizes[too_large[0]] if too_large else sum(sizes.values()))
-        raise ResonanceError("RZ-0452", given=given, size=size, **_upload_facts(limits), folder=place)
+    sizes = [(name, len(content)) for name, content in uploads]  # several may have one name
+    together = sum(size for _, size in sizes)
+    too_large = [(name, size) for name, size in sizes if size > limits.upload_bytes]
+    if too_large or together > limits.all_uploads_bytes:
+        each = (message("phone.upload.one", name=name, size=megabytes(size)) for name, size in too_large)
+        all_of_them = message("phone.upload.together", n=len(sizes), size=megabytes(together))
+        given = message("list.comma").join(each) or all_of_them
+        raise ResonanceError("RZ-0452", given=given, **_upload_facts(limits), folder=place)
 
 
 def plan(
