@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sounds import encoded, put, snapshot, voice, wav
 
 from resonance_helpers import ResonanceError, Workspace, recordings
 from resonance_helpers.labels import read_labels
 from resonance_helpers.recordings import intake
-from resonance_helpers.recordings.intake import IntakeLimits, Item, guess_text, plan, take_in
+from resonance_helpers.recordings.arrivals import IntakeLimits
+from resonance_helpers.recordings.intake import Item, plan, take_in
 from resonance_helpers.settings import SAMPLE_RATE
 from resonance_helpers.takes import add_file
 from resonance_helpers.utterances import Recordings
@@ -65,50 +62,6 @@ def corrected(planned: intake.Plan, texts: dict[str, str]) -> list[str]:
     """The texts of the plan, but those by ``Item.shown`` as somebody put them right."""
     assert texts.keys() <= by_name(planned).keys()
     return [texts.get(item.shown, item.text or "") for item in planned.items]
-
-
-# ── Names ────────────────────────────────────────────────────────────────────
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("001_我想喝水.m4a", "我想喝水"),
-        ("001 我想喝水_2.m4a", "我想喝水"),
-        ("我想喝水 (1).m4a", "我想喝水"),
-        ("我想喝水（2）.M4A", "我想喝水"),
-        ("我想喝水 - 副本.wav", "我想喝水"),
-        ("我想喝水_20261123_101500.m4a", "我想喝水"),
-        ("12、不要.mp3", "不要"),
-        ("12.不要.mp3", "不要"),
-        ("003停.wav", "停"),
-        ("我想 喝水.m4a", "我想喝水"),
-        ("我要 WiFi.m4a", "我要 WiFi"),
-        ("3点了.m4a", "3点了"),
-        ("打开微信.m4a", "打开微信"),
-        ("我要录音.m4a", "我要录音"),
-        ("wx_camera_1699000000000.mp4", None),
-        ("mmexport1699000000.mp4", None),
-        ("语音 001.m4a", None),
-        ("录音_20261123_101500.m4a", None),
-        ("新录音 12.m4a", None),
-        ("微信语音_20261123.mp3", None),
-        ("标准录音 3.mp3", None),
-        ("2026年11月23日 上午10点15分.m4a", None),
-        ("20261123 10时15分.m4a", None),
-        ("第3条.m4a", None),
-        ("New Recording 7.m4a", None),
-        ("AUD-20261123-WA0001.opus", None),
-        ("20261123_101500.amr", None),
-        ("(1).m4a", None),
-    ],
-)
-def test_the_text_that_a_file_name_tells(name: str, text: str | None) -> None:
-    assert guess_text(name) == text
-
-
-@given(st.text(min_size=1, max_size=60))
-def test_any_name_gives_a_text_or_none(name: str) -> None:
-    text = guess_text(name.replace("/", "_").replace("\0", "_") + ".m4a")
-    assert text is None or text == text.strip() != ""
 
 
 # ── The plan ─────────────────────────────────────────────────────────────────
@@ -223,40 +176,12 @@ def test_what_a_plan_staged_goes_with_it_and_with_no_other(workspace: Workspace)
     def staged() -> list[str]:
         return sorted(path.name for path in workspace.cache.rglob("*.wav"))
 
+    (abandoned := workspace.cache / "incoming" / "by a killed kernel").mkdir(parents=True)
     kept, dropped = plan([("不要.wav", wav(voice(1.0, SAMPLE_RATE)))], workspace), plan([("停.wav", b"")], workspace)
-    plan([("没有人留着.wav", b"")], workspace)
-    assert staged() == ["不要.wav", "停.wav"]
+    assert staged() == ["不要.wav", "停.wav"] and not abandoned.exists()
     dropped.discard()
-    dropped.discard()
-    assert staged() == ["不要.wav"]
+    assert staged() == ["不要.wav"] and not take_in(dropped).added
     take_in(kept)
-    assert not list((workspace.cache / "incoming").iterdir())  # nor its lock
-    assert not take_in(dropped).added
-
-
-ANOTHER_KERNEL = """
-import sys
-from pathlib import Path
-from resonance_helpers import Workspace
-from resonance_helpers.recordings.intake import plan
-data, output = sys.argv[1:]
-planned = plan([("不要.wav", b"")], Workspace(Path(data), Path(output), "anna"))
-print("staged", flush=True)
-sys.stdin.read()
-"""
-
-
-@pytest.mark.parametrize("end", ["shut down", "killed"])
-def test_what_another_kernel_staged_stays_as_long_as_it_lives(workspace: Workspace, end: str) -> None:
-    command = [sys.executable, "-c", ANOTHER_KERNEL, str(workspace.data_dir), str(workspace.output_dir)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as kernel:
-        assert kernel.stdin and kernel.stdout and kernel.stdout.readline() == "staged\n"
-        (abandoned := workspace.cache / "incoming" / "by an older version").mkdir()
-        take_in(plan([("停.wav", b"")], workspace))
-        assert [path.name for path in workspace.cache.rglob("*.wav")] == ["不要.wav"] and not abandoned.exists()
-        kernel.kill() if end == "killed" else kernel.stdin.close()
-    assert bool(list(workspace.cache.rglob("*.wav"))) == (end == "killed")
-    intake.remove_abandoned(workspace)
     assert not list((workspace.cache / "incoming").iterdir())
 
 
@@ -269,80 +194,6 @@ def test_a_labels_file_that_came_along_is_believed_and_a_broken_one_named(worksp
     (tmp_path / "set" / "labels.json").write_text("[")
     broken = plan(tmp_path / "set", workspace)
     assert "RZ-0402" in broken.notes[0] and broken.items[0].verdict == "no_text"
-
-
-@pytest.mark.parametrize(
-    ("entries", "texts"),
-    [
-        # of the very files that it names, though their names are the same
-        ({"a/001.wav": "我很疼", "b/001.wav": "不要"}, {"a/001.wav": "我很疼", "b/001.wav": "不要", "a/002.wav": None}),
-        # which of the two 001 is meant nobody knows; 002 is one alone, in another folder and of another kind
-        ({"audio_raw/001.wav": "我很疼", "x/002.m4a": "停"}, {"a/001.wav": None, "b/001.wav": None, "a/002.wav": "停"}),
-        # two entries for one name
-        ({"x/002.wav": "我很疼", "y/002.wav": "不要"}, {"a/001.wav": None, "b/001.wav": None, "a/002.wav": None}),
-    ],
-    ids=["named", "ambiguous files", "ambiguous entries"],
-)
-def test_a_labels_file_is_believed_only_where_it_is_clear_which_file_it_means(
-    workspace: Workspace, tmp_path: Path, entries: dict[str, str], texts: dict[str, str | None]
-) -> None:
-    sounds = {name: wav(voice(1.0 + n / 10, SAMPLE_RATE)) for n, name in enumerate(texts)}
-    put(tmp_path / "set", sounds, [{"audio": name, "text": text} for name, text in entries.items()])
-    assert {item.shown: item.text for item in plan(tmp_path / "set", workspace).items} == texts
-
-
-def test_the_labels_file_nearest_to_a_recording_is_believed(workspace: Workspace, tmp_path: Path) -> None:
-    put(tmp_path / "set", {"a/001.wav": wav(voice(1.0, SAMPLE_RATE))}, [{"audio": "a/001.wav", "text": "我很疼"}])
-    put(tmp_path / "set" / "a", {}, [{"audio": "001.wav", "text": "不要"}])
-    assert [item.text for item in plan(tmp_path / "set", workspace).items] == ["不要"]
-
-
-def test_nothing_there_and_far_too_much(workspace: Workspace, came: Path) -> None:
-    with pytest.raises(ResonanceError, match="RZ-0453"):
-        plan(came / "没有", workspace)
-    with pytest.raises(ResonanceError, match="RZ-0454"):
-        plan(came, workspace, IntakeLimits(files=3))
-    (came / "links").mkdir()
-    (came / "links" / "all.wav").symlink_to(came / "一整段.wav")
-    assert "links/all.wav" not in by_name(plan(came, workspace))
-
-
-# ── Sizes ────────────────────────────────────────────────────────────────────
-def test_sizes_are_said_before_and_refused_with_the_other_way(workspace: Workspace) -> None:
-    limits, place = IntakeLimits(upload_bytes=1_000_000, all_uploads_bytes=1_500_000), intake.folder(workspace)
-    hint = intake.upload_hint(place, limits)
-    assert "1.0 MB" in hint and "1.5 MB" in hint and str(place) in hint
-    intake.check_uploads([("a.m4a", bytes(900_000)), ("b.m4a", bytes(500_000))], place, limits)
-    for uploads in ([("a.m4a", bytes(1_000_001))], [("a.m4a", bytes(900_000)), ("b.m4a", bytes(700_000))]):
-        with pytest.raises(ResonanceError, match="RZ-0452") as refused:
-            intake.check_uploads(uploads, place, limits)
-        assert str(place) in str(refused.value) and "1.5 MB" in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("uploads", "said"),
-    [
-        # two folders of one phone, chosen together: the same name twice is two files
-        ([("录音.m4a", 900_000), ("录音.m4a", 700_000)], ("这 2 个文件（一共 1.6 MB）太大",)),
-        ([("录音.m4a", 1_200_000), ("录音.m4a", 10)], ("录音.m4a（1.2 MB）太大",)),
-        ([("录音.m4a", 1_200_000), ("录音.m4a", 1_400_000)], ("录音.m4a（1.2 MB）、录音.m4a（1.4 MB）太大",)),
-        ([("a.m4a", 1_200_000), ("b.m4a", 900_000), ("c.m4a", 1_400_000)], ("a.m4a（1.2 MB）、c.m4a（1.4 MB）太大",)),
-    ],
-    ids=["together", "the first", "both", "others beside"],
-)
-def test_every_upload_counts_whatever_it_is_called(
-    workspace: Workspace, uploads: list[tuple[str, int]], said: tuple[str, ...]
-) -> None:
-    limits, place = IntakeLimits(upload_bytes=1_000_000, all_uploads_bytes=1_500_000), intake.folder(workspace)
-    with pytest.raises(ResonanceError, match="RZ-0452") as refused:
-        intake.check_uploads([(name, bytes(size)) for name, size in uploads], place, limits)
-    assert all(each in str(refused.value) for each in said)
-
-
-def test_an_upload_within_the_limits_fits_into_one_message_of_jupyters() -> None:
-    from tornado.websocket import _default_max_message_size
-
-    assert IntakeLimits().all_uploads_bytes < _default_max_message_size * 0.9
 
 
 # ── Taking in ────────────────────────────────────────────────────────────────

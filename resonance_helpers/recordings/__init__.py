@@ -3,7 +3,7 @@
 ``check`` listens to every labelled recording and says, before anything is trained, which are fit for it.
 """
 
-from . import intake, long_recording
+from . import arrivals, intake, long_recording
 from .check import Notice, RecordingsCheck, Row, Totals, check
 from .close_up import CloseUp, close_up
 from .session import Session
@@ -17,6 +17,7 @@ __all__ = [
     "Row",
     "Session",
     "Totals",
+    "arrivals",
     "check",
     "close_up",
     "hear",

@@ -6,52 +6,25 @@
 
 from __future__ import annotations
 
-import re
-import secrets
-import shutil
-import unicodedata
-import weakref
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal
-
-from filelock import FileLock, Timeout
+from pathlib import Path
+from typing import Literal
 
 from .. import audio
-from ..archives import UNPACK_ERRORS, UnpackLimits, unpack
 from ..labels import Label, read_labels
 from ..messages import ResonanceError, message
-from ..settings import AUDIO_SUFFIXES, WINDOW_LADDER_S
+from ..settings import AUDIO_SUFFIXES
 from ..takes import add_file, next_label
 from ..text import normalise
-from ..utterances import Recordings, file_hash, repaired
-from ..workspace import Workspace, disk_full_is_said, megabytes
+from ..utterances import Recordings, file_hash
+from ..workspace import Workspace
+from .arrivals import LIMITS, Arrival, IntakeLimits, Upload, arrived
+from .file_texts import guess_text, texts_beside
+from .staging import Staging, remove_abandoned
 
 Verdict = Literal["ready", "no_text", "same", "long", "broken", "not_audio"]
 OnProgress = Callable[[int, int], None]
-Upload = tuple[str, bytes | memoryview]  # a file's name as its sender gave it, and its content
-
-
-@dataclass(frozen=True)
-class IntakeLimits:
-    """How much comes in at once. Sizes in bytes."""
-
-    # The upload button sends all that was chosen as one message, and Jupyter's websocket closes above 10 MiB.
-    upload_bytes: int = 8_000_000  # of one file
-    all_uploads_bytes: int = 9_000_000  # of all that were chosen together
-    files: int = 2_000  # in a folder or a zip; somebody who names a whole disk is told, not kept waiting
-    file_bytes: int = 200_000_000  # half an hour as WAV from a phone
-    all_bytes: int = 2_000_000_000
-    ratio: float = 200.0  # a zip's; the quietest WAV shrinks to a hundredth
-    clip_s: float = WINDOW_LADDER_S[-1]  # what is longer is no single phrase
-
-    def unpacking(self) -> UnpackLimits:
-        return UnpackLimits(self.files, self.file_bytes, self.all_bytes, self.ratio)
-
-
-LIMITS = IntakeLimits()
 
 
 @dataclass(frozen=True)
@@ -107,29 +80,6 @@ class Result:
 
 
 # ── Before ───────────────────────────────────────────────────────────────────
-def folder(workspace: Workspace) -> Path:
-    """Where to drag what is too large for the upload button. Lesson 04 doesn't count what lies there."""
-    return workspace.data_dir / "incoming"
-
-
-def upload_hint(place: Path, limits: IntakeLimits = LIMITS) -> str:
-    """How much the upload button can carry, and that ``place`` is where the rest goes; to be said before anything is
-    chosen, because an upload that is too large never arrives."""
-    return message("phone.upload.hint", **_upload_facts(limits), folder=place)
-
-
-def check_uploads(uploads: Sequence[Upload], place: Path, limits: IntakeLimits = LIMITS) -> None:
-    """RZ-0452, with the way to ``place``, where one of ``uploads`` or all together are more than ``limits`` say."""
-    sizes = [(name, len(content)) for name, content in uploads]  # several may have one name
-    together = sum(size for _, size in sizes)
-    too_large = [(name, size) for name, size in sizes if size > limits.upload_bytes]
-    if too_large or together > limits.all_uploads_bytes:
-        each = (message("phone.upload.one", name=name, size=megabytes(size)) for name, size in too_large)
-        all_of_them = message("phone.upload.together", n=len(sizes), size=megabytes(together))
-        given = message("list.comma").join(each) or all_of_them
-        raise ResonanceError("RZ-0452", given=given, **_upload_facts(limits), folder=place)
-
-
 def plan(
     sources: Path | Sequence[Path | Upload],
     workspace: Workspace,
@@ -145,10 +95,8 @@ def plan(
     remove_abandoned(workspace)
     staging = Staging(workspace)
     try:
-        given = [sources] if isinstance(sources, Path) else list(sources)
-        paths = [_staged(staging.folder, each, n) if isinstance(each, tuple) else each for n, each in enumerate(given)]
-        found = list(_found(paths, staging.folder, limits))
-        texts, notes = _texts_beside(found)
+        found = arrived(sources, staging.folder, limits)
+        texts, notes = texts_beside(found)
         items: list[Item] = []
         there = _Contents(workspace)
         for done, file in enumerate(found, start=1):
@@ -160,169 +108,6 @@ def plan(
     except BaseException:
         staging.remove()
         raise
-
-
-def _upload_facts(limits: IntakeLimits) -> dict[str, Any]:
-    return {"one": megabytes(limits.upload_bytes), "all": megabytes(limits.all_uploads_bytes)}
-
-
-# ── What came ────────────────────────────────────────────────────────────────
-@dataclass(frozen=True)
-class _Found:
-    """A file, the name to show for it, and why it can't be used where that is known already."""
-
-    path: Path
-    shown: str
-    reason: str = ""
-
-
-class Staging:
-    """A folder of one plan's own for what is uploaded or unpacked: where two plans used one path, the texts written
-    beside the files of the first would be saved with the sounds of the second.
-
-    It goes with ``remove()``, or when nobody holds this any more, or when the kernel ends.
-    """
-
-    def __init__(self, workspace: Workspace) -> None:
-        place = _staging_place(workspace)
-        with disk_full_is_said(workspace.cache):
-            place.mkdir(parents=True, exist_ok=True)
-            self.folder = place / secrets.token_hex(8)
-            lock = _lock_of(self.folder)
-            lock.acquire()  # before there is a folder: one without a lock is abandoned
-            self.folder.mkdir()
-        self.remove = weakref.finalize(self, _remove, self.folder, lock)
-
-
-def remove_abandoned(workspace: Workspace) -> None:
-    """Remove what a killed kernel left staged; the system took its locks away. What is in use somewhere stays."""
-    for folder in _staging_place(workspace).glob("*/"):
-        lock = _lock_of(folder)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            continue
-        _remove(folder, lock)
-
-
-def _staging_place(workspace: Workspace) -> Path:
-    return workspace.cache / "incoming"
-
-
-def _lock_of(folder: Path) -> FileLock:
-    """Beside ``folder``. Whoever lets go of it last may do so in another thread than the one that took it."""
-    return FileLock(folder.with_name(f"{folder.name}.lock"), thread_local=False)
-
-
-def _remove(folder: Path, lock: FileLock) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    lock.release()
-    Path(lock.lock_file).unlink(missing_ok=True)
-
-
-def _staged(staging: Path, upload: Upload, number: int) -> Path:
-    """An upload as a file. A browser sends plain names, but what it sends need not come from one."""
-    name, content = upload
-    safe = re.sub(r'[\x00-\x1f\\/:*?"<>|]', "_", name).lstrip(".") or "_"
-    path = staging / f"upload{number}" / safe
-    with disk_full_is_said(path.parent):
-        path.parent.mkdir()
-        path.write_bytes(content)
-    return path
-
-
-def _found(paths: Sequence[Path], staging: Path, limits: IntakeLimits) -> Iterator[_Found]:
-    """The files of all ``paths`` within the limits, each under a name of its own."""
-    times_shown: Counter[str] = Counter()
-    unpacked_bytes = 0
-    for number, path in enumerate(paths):
-        for file in _files(path, staging / f"zip{number}", limits):
-            times_shown[file.shown] += 1
-            if times_shown.total() > limits.files:
-                raise ResonanceError("RZ-0454", limit=limits.files)
-            unpacked_bytes += file.path.stat().st_size if file.path.is_relative_to(staging) else 0
-            if unpacked_bytes > limits.all_bytes:
-                raise ResonanceError("RZ-0459", name=file.shown, limit=megabytes(limits.all_bytes))
-            nth = times_shown[file.shown]
-            yield file if nth == 1 else replace(file, shown=f"{file.shown} [{nth}]")
-
-
-def _files(path: Path, unpacked: Path, limits: IntakeLimits) -> Iterator[_Found]:
-    """The files of one source. What a system hides (``.DS_Store``, ``__MACOSX``) and links are passed over; a zip
-    inside a folder is opened, a zip inside a zip is not."""
-    if path.is_dir():
-        inside = sorted(each for each in path.rglob("*") if not each.is_symlink() and each.is_file())
-        for number, each in enumerate(inside):
-            if _is_shown(relative := each.relative_to(path)):
-                yield from _opened(each, relative.as_posix(), unpacked / str(number), limits)
-    elif path.is_file():
-        yield from _opened(path, path.name, unpacked, limits)
-    else:
-        raise ResonanceError("RZ-0453", path=path)
-
-
-def _opened(path: Path, shown: str, unpacked: Path, limits: IntakeLimits) -> Iterator[_Found]:
-    """The file itself, or what is in it where it is a zip; a bad zip is no reason to refuse what came beside it."""
-    if path.suffix.lower() != ".zip":
-        yield _Found(path, shown)
-        return
-    try:
-        inside = sorted(unpack(path, unpacked, limits.unpacking()))
-    except ResonanceError as error:
-        if error.code not in UNPACK_ERRORS:
-            raise
-        yield _Found(path, shown, str(error))
-        return
-    for each in inside:
-        if _is_shown(relative := each.relative_to(unpacked)):
-            yield _Found(each, f"{shown}/{relative.as_posix()}")
-
-
-def _is_shown(relative: Path) -> bool:
-    hidden = ("__macosx", "thumbs.db", "desktop.ini")
-    return not any(part.startswith((".", "~$")) or part.casefold() in hidden for part in relative.parts)
-
-
-def _texts_beside(found: Sequence[_Found]) -> tuple[dict[Path, str], list[str]]:
-    """What each labels.json among the files says of those below its folder, the nearest counts; a note for each."""
-    texts: dict[Path, str] = {}
-    notes = []
-    sets = [file for file in found if file.path.name == "labels.json"]
-    for file in sorted(sets, key=lambda each: len(each.path.parts)):
-        try:
-            labels = read_labels(file.path)
-        except ResonanceError as error:
-            notes.append(str(error))
-            continue
-        folder = file.path.parent
-        below = [each.path for each in found if folder in each.path.parents and each not in sets]
-        said = _said_of(below, folder, labels)
-        texts |= said
-        notes.append(message("phone.intake.labels", name=file.shown, n=len(said)))
-    return texts, notes
-
-
-def _said_of(paths: Sequence[Path], folder: Path, labels: Sequence[Label]) -> dict[Path, str]:
-    """What ``labels`` say of ``paths`` below ``folder``: of the very file that an entry names or else, in another
-    folder or of another kind, of one with its name; only where a single entry and a single file have it. A guess
-    among several would be a wrong text."""
-    texts: dict[Path, str] = {}
-    for spelled in (_whole, _stem):
-        names = {path: spelled(path.relative_to(folder).as_posix()) for path in paths}
-        files, entries = Counter(names.values()), Counter(spelled(label.audio) for label in labels)
-        said = {name: label.text for label in labels if entries[name := spelled(label.audio)] == 1}
-        for path, name in names.items():
-            if files[name] == 1 and name in said:
-                texts.setdefault(path, said[name])
-    return texts
-
-
-def _whole(name: str) -> str:
-    return repaired(name).casefold()
-
-
-def _stem(name: str) -> str:
-    return _whole(PurePosixPath(name).stem)
 
 
 class _Contents:
@@ -346,7 +131,7 @@ class _Contents:
         return known
 
 
-def _look(file: _Found, text: str | None, there: _Contents, limits: IntakeLimits) -> Item:
+def _look(file: Arrival, text: str | None, there: _Contents, limits: IntakeLimits) -> Item:
     path, shown = file.path, file.shown
     item = Item(path, shown, path.stat().st_size, "not_audio")
     if file.reason:
@@ -376,36 +161,6 @@ def _named(workspace: Workspace, items: Iterable[Item]) -> Iterator[Item]:
             labels.append(label)
             item = replace(item, name=label.audio)
         yield item
-
-
-# ── What a name says ─────────────────────────────────────────────────────────
-_HAN = re.compile(r"[\u3400-\u9fff\U00020000-\U0003ffff]")
-_NUMBER_BEFORE = re.compile(r"^(?:\d{1,4}[\s._、．)）-]+|0\d+|\d{3,4})\s*(?=\D)")  # "001_", "12、", "001"; not "3点"
-_AFTER = re.compile(
-    r"""(?: [\s_-]* [(（] \s*\d+\s* [)）]      # a browser's (1)
-        |   [\s_-]+ \d+                        # a take, a date, a time of day
-        |   [\s_-]* (?:副本|拷贝|copy)         # a file manager's
-    )$""",
-    re.VERBOSE | re.IGNORECASE,
-)
-_DATE = re.compile(r"\d+\s*[年月日号时点分秒]")
-_NO_PHRASE = re.compile(  # what recorders and messengers call everything
-    r"新建|新的?录音|标准录音|通话录音|录音机?|语音(?:备忘录|消息|通话|转发)?|音频|视频|微信|备忘录|文件|未命名|无标题|会议"
-    r"|来自|保存|下载|星期[一二三四五六日天]|周[一二三四五六日]|[上下]午|第?\s*\d+\s*[条段个]"
-)
-
-
-def guess_text(name: str) -> str | None:
-    """The phrase that a recording's file name spells, without number, take and date; None where it is only what a
-    recorder or messenger wrote. Phrases are looked for in Chinese characters alone: device names are in Latin."""
-    stem = unicodedata.normalize("NFKC", Path(name).stem).strip()
-    text = _NUMBER_BEFORE.sub("", stem)
-    while (shorter := _AFTER.sub("", text)) != text:
-        text = shorter
-    text = re.sub(r"[\s_]+", " ", text).strip(" -.、")
-    text = re.sub(rf"(?<={_HAN.pattern}) (?={_HAN.pattern})", "", text)
-    says_something = _HAN.search(_NO_PHRASE.sub("", _DATE.sub("", stem)))
-    return text if says_something and _HAN.search(text) else None
 
 
 # ── After ────────────────────────────────────────────────────────────────────

@@ -63,7 +63,8 @@ _HOMES = {
     "progress_bar": ("progress",),  # not progress.py: once imported it would stand in front of the function
     "live_training": ("LiveTraining",),
     "recordings": ("show_hints", "show_recordings"),
-    "phone": ("LongRecording", "TakeIn"),
+    "long_recording": ("LongRecording",),
+    "take_in": ("TakeIn",),
     "recorder": ("Recorder",),
     "second_opinion": ("SecondOpinion",),
     "phrase_list": ("PhraseList", "show_phrases"),
