@@ -1,5 +1,6 @@
 """Lesson 04: one long recording, taken apart, checked piece by piece and saved. It shows what
-``recordings.long_recording`` decides, and nothing is written before the button that says so is pressed."""
+``recordings.long_recording`` decides; what is uploaded is kept as it came, and no piece is written before the button
+that says so is pressed."""
 
 from __future__ import annotations
 
