@@ -11,6 +11,7 @@ from sounds import encoded, put, snapshot, voice, wav
 
 from resonance_helpers import ResonanceError, Workspace, recordings
 from resonance_helpers.labels import read_labels
+from resonance_helpers.messages import message
 from resonance_helpers.recordings import intake
 from resonance_helpers.recordings.arrivals import IntakeLimits
 from resonance_helpers.recordings.intake import Item, plan, take_in
@@ -230,6 +231,17 @@ def test_a_file_that_went_away_and_a_folder_that_changed_are_left_out(workspace:
     result = take_in(planned)
     assert not result.added and not workspace.labels.exists()
     assert (workspace.audio_raw / "001_我想喝水.m4a").read_bytes() == M4A
+
+
+def test_a_file_that_was_replaced_since_it_was_listened_to_is_left_out(workspace: Workspace, tmp_path: Path) -> None:
+    """A phone that syncs its folder calls the next recording the same."""
+    put(tmp_path / "came", {"录音.wav": wav(voice(1.0, SAMPLE_RATE)), "不要.wav": wav(voice(1.2, SAMPLE_RATE))})
+    planned = plan(tmp_path / "came", workspace)
+    put(tmp_path / "came", {"录音.wav": wav(voice(1.0, SAMPLE_RATE, 240.0))})
+    result = take_in(planned, corrected(planned, {"录音.wav": "我想喝水"}))
+    assert [label.text for label in result.added] == ["不要"]
+    assert result.left_out == (("录音.wav", message("RZ-0467", name="录音.wav")),)
+    assert by_name(plan(tmp_path / "came", workspace))["录音.wav"].can_go_in
 
 
 def test_a_copy_never_takes_the_place_of_a_file(workspace: Workspace, came: Path) -> None:

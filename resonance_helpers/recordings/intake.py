@@ -33,14 +33,15 @@ class Item:
 
     ``text`` is what it may say, by a labels.json that came with it or by its own name, None where neither tells.
     ``name`` is what our copy will be called as things stand, relative to DATA_DIR; None where none will be made.
-    ``seconds`` is 0 where it could not be decoded; ``size`` is in bytes. ``reason`` is the sentence of a verdict that
-    needs one: ``no_text`` (it can go in once somebody has listened), ``same`` (its content is there already, or came
-    twice), ``long`` (no single phrase), ``broken`` (also a zip), ``not_audio``.
+    ``seconds`` is 0 where it could not be decoded; ``size`` is in bytes, ``modified`` in nanoseconds. ``reason`` is the
+    sentence of a verdict that needs one: ``no_text`` (it can go in once somebody has listened), ``same`` (its content
+    is there already, or came twice), ``long`` (no single phrase), ``broken`` (also a zip), ``not_audio``.
     """
 
     source: Path
     shown: str
     size: int
+    modified: int
     verdict: Verdict
     text: str | None = None
     name: str | None = None
@@ -133,7 +134,7 @@ class _Contents:
 
 def _look(file: Arrival, text: str | None, there: _Contents, limits: IntakeLimits) -> Item:
     path, shown = file.path, file.shown
-    item = Item(path, shown, path.stat().st_size, "not_audio")
+    item = Item(path, shown, *_stamp(path), "not_audio")
     if file.reason:
         return replace(item, verdict="broken", reason=file.reason)
     if path.suffix.lower() not in AUDIO_SUFFIXES:
@@ -152,6 +153,12 @@ def _look(file: Arrival, text: str | None, there: _Contents, limits: IntakeLimit
     return replace(item, verdict="ready", seconds=seconds, text=text)
 
 
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size and time, by which a file that was written anew under its name is known."""
+    about = path.stat()
+    return about.st_size, about.st_mtime_ns
+
+
 def _named(workspace: Workspace, items: Iterable[Item]) -> Iterator[Item]:
     """The items with the names that their copies will have."""
     labels = read_labels(workspace.labels) if workspace.labels.exists() else []
@@ -168,8 +175,8 @@ def take_in(planned: Plan, texts: Sequence[str] | None = None, session: str | No
     """Copy what can go in to ``audio_raw`` under the guide's names, each with its entry in labels.json.
 
     ``texts`` is what each item of the plan says, in its order, an empty one leaves the file out; without them the texts
-    of the plan count. A file that is gone or has no text is left out with its sentence. Raises what ``takes.add_file``
-    raises but for the text; what was added before stays.
+    of the plan count. A file that is gone, was replaced or has no text is left out with its sentence. Raises what
+    ``takes.add_file`` raises but for the text; what was added before stays.
     """
     texts = [item.text or "" for item in planned.items] if texts is None else texts
     added, left_out = [], []
@@ -192,6 +199,8 @@ def _why_not(item: Item, text: str, there: _Contents) -> str:
         return message("RZ-0457", name=item.shown)
     if not item.source.is_file():
         return message("RZ-0453", path=item.shown)
+    if _stamp(item.source) != (item.size, item.modified):  # somebody listened to another sound
+        return message("RZ-0467", name=item.shown)
     if same := there.same_as(item.source, item.shown):
         return message("RZ-0455", name=item.shown, same=same)
     return ""
