@@ -62,5 +62,6 @@ elseif ($Test) {
     Invoke-Checked $VenvPython -m pytest
 }
 elseif (-not $Setup) {
-    Invoke-Checked (Join-Path $Venv "Scripts\jupyter.exe") lab notebooks/01_check_gpu.ipynb
+    # JupyterLab plays only what lies in its own folder, so that is the whole project: recordings are not in notebooks/.
+    Invoke-Checked (Join-Path $Venv "Scripts\jupyter.exe") lab notebooks/01_check_gpu.ipynb "--ServerApp.root_dir=."
 }

@@ -77,7 +77,10 @@ case "${1:-}" in
     ;;
 "")
     setup
-    exec "$VENV/bin/jupyter" lab notebooks/01_check_gpu.ipynb
+    # JupyterLab plays only what lies in its own folder, so that is the whole project: recordings are not in notebooks/.
+    # On a rented server the user is root, for whom it would not start.
+    allow_root=$([ "$(id -u)" -ne 0 ] || echo --allow-root)
+    exec "$VENV/bin/jupyter" lab notebooks/01_check_gpu.ipynb --ServerApp.root_dir=. $allow_root
     ;;
 *)
     say "./start.sh [--setup | --rehearsal | --test]"

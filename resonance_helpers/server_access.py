@@ -76,6 +76,15 @@ def ssh_command(host: str, port: int, user: str = "root") -> str:
     return f"ssh -p {server.port} {server.user}@{server.host}"
 
 
+def jupyter_command(port: int, user: str = "root") -> str:
+    """The command, for the project's folder on the server, that starts JupyterLab there, at ``port`` of loopback.
+
+    Its root is the project's folder: outside of its root it plays no recording.
+    """
+    allowed = " --allow-root" if user == "root" else ""  # it would not start
+    return f"jupyter lab --no-browser --ip 127.0.0.1 --port {check_port(port)} --ServerApp.root_dir=.{allowed}"
+
+
 def tunnel_command(host: str, port: int, local_port: int, remote_port: int, user: str = "root") -> str:
     """The command, for the learner's own computer, that brings the server's ``remote_port`` to its ``local_port``.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,17 +35,27 @@ def copy_lesson(name: str, folder: Path, parameters: Mapping[str, Any]) -> Path:
 
 
 @contextmanager
-def jupyter_lab(folder: Path) -> Iterator[str]:
-    """JupyterLab on ``folder`` at a free port of this machine; its address."""
+def jupyter_lab(folder: Path, command: Sequence[str | Path] = (), token: str = "", **environ: str) -> Iterator[str]:
+    """JupyterLab at a free port of this machine; its address.
+
+    By default it is opened on ``folder``; else by ``command``, whose JupyterLab reads its settings in ``folder``.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     own = {name: str(folder / ".jupyter" / name) for name in ("config", "runtime", "data")}
-    environment = os.environ | {f"JUPYTER_{name.upper()}_DIR": path for name, path in own.items()}
+    environment = os.environ | {f"JUPYTER_{name.upper()}_DIR": path for name, path in own.items()} | environ
     environment |= {"PYTHONPATH": str(REPOSITORY), "IPYTHONDIR": str(folder / ".jupyter" / "ipython")}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
-    command += ["--ServerApp.token=", "--ServerApp.password=", f"--ServerApp.root_dir={folder}"]
-    command += ["--LabApp.expose_app_in_browser=True", "--LabApp.news_url=", "--ServerApp.port_retries=0"]
+    (folder / ".jupyter/config").mkdir(parents=True)
+    server = {"port": port, "port_retries": 0, "ip": "127.0.0.1", "allow_root": True, "open_browser": False}
+    settings = {
+        "ServerApp": server,
+        "IdentityProvider": {"token": token},
+        "PasswordIdentityProvider": {"hashed_password": ""},
+        "LabApp": {"open_browser": False, "news_url": None, "expose_app_in_browser": True},
+    }
+    (folder / ".jupyter/config/jupyter_server_config.json").write_text(json.dumps(settings))
+    command = command or [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}"]
     log = (folder / ".jupyter.log").open("w")
     process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"

@@ -9,12 +9,18 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from urllib.parse import urljoin
 
+import httpx
 import pytest
 import yaml
+from jupyter_client.blocking.client import BlockingKernelClient
+from lab import jupyter_lab
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+from resonance_helpers.workspace import SAMPLE_DIR
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -116,6 +122,7 @@ def test_start_scripts_do_the_same(script: str) -> None:
         '-e ".[serve,export,test]"',
         "(3, 11) <= sys.version_info[:2] <= (3, 13)",
         "lab notebooks/01_check_gpu.ipynb",
+        "--ServerApp.root_dir=.",
         "https://download.pytorch.org/whl/$",
         ".resonance-setup",
         "-m pytest",
@@ -217,3 +224,63 @@ def test_a_servers_working_torch_is_kept(tmp_path: Path) -> None:
     kept = (venv / "constraints.txt").read_text().splitlines()
     assert [line for line in kept if line.startswith("torch==")] == ["torch==2.8.0+cu128"]
     assert len(kept) == len(read("constraints.txt").splitlines())
+
+
+# ── JupyterLab as the scripts start it ───────────────────────────────────────
+def set_up(folder: Path, jupyter: str) -> dict[str, str]:
+    """An environment that is set up already; its ``jupyter`` is this line of shell. What start.sh finds it by."""
+    environ = {"PYTHON": str(fake_python(folder / "bin")), "VENV": str(folder / "venv")}
+    assert run_start("--setup", **environ).returncode == 0
+    program = folder / "venv/bin/jupyter"
+    program.write_text(f"#!/bin/sh\n{jupyter}\n")
+    program.chmod(0o755)
+    return environ
+
+
+@pytest.mark.parametrize(("user", "allowed"), [("0", ["--allow-root"]), ("1000", [])])
+def test_jupyterlab_is_opened_on_the_whole_project_at_the_first_lesson(
+    tmp_path: Path, user: str, allowed: list[str]
+) -> None:
+    environ = set_up(tmp_path, 'pwd; printf "%s\\n" "$@"')
+    (tmp_path / "bin/id").write_text(f"#!/bin/sh\necho {user}\n")
+    (tmp_path / "bin/id").chmod(0o755)
+    done = run_start(**environ, PATH=f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    first = ["lab", "notebooks/01_check_gpu.ipynb", "--ServerApp.root_dir=."]
+    assert done.stdout.splitlines() == [str(ROOT), *first, *allowed]
+
+
+@pytest.mark.slow
+def test_a_player_in_a_lesson_plays_the_recording_that_lies_beside_the_lessons(tmp_path: Path) -> None:
+    """The address is made as JupyterLab does: from the lesson's folder, then from /files/."""
+    recording, folder = SAMPLE_DIR / "audio_raw" / "004_我很疼.wav", tmp_path / "lab"
+    folder.mkdir()
+    environ = set_up(tmp_path, f'shift; exec "{sys.executable}" -m jupyterlab "$@"')
+    with jupyter_lab(folder, [ROOT / "start.sh"], token="a-token", **environ) as address:
+        with httpx.Client(base_url=address, headers={"Authorization": "token a-token"}, trust_env=False) as http:
+            asked = {"path": "notebooks/04_upload_recordings.ipynb", "type": "notebook", "kernel": {"name": "python3"}}
+            kernel = http.post("/api/sessions", json=asked | {"name": "04"}).json()["kernel"]["id"]
+            link = linked_by(folder / ".jupyter/runtime" / f"kernel-{kernel}.json", recording)
+            file = urljoin("/files/notebooks/", link)
+            assert http.get(file).content == recording.read_bytes()
+        assert httpx.get(f"{address}{file}", trust_env=False).is_redirect  # to the login: nobody else hears it
+
+
+def linked_by(connection: Path, recording: Path) -> str:
+    """Where the player of ``recording`` looks for it, by what the kernel of a lesson shows."""
+    kernel = BlockingKernelClient(connection_file=str(connection))
+    kernel.load_connection_file()
+    kernel.start_channels()
+    shown: list[str] = []
+
+    def keep(said: dict) -> None:
+        if said["msg_type"] == "execute_result":
+            shown.append(said["content"]["data"]["text/html"])
+
+    try:
+        kernel.wait_for_ready(timeout=120)  # what it shows before is lost
+        code = f"import pathlib, resonance_helpers.widgets as w; w.player(pathlib.Path({str(recording)!r}))"
+        answer = kernel.execute_interactive(code, timeout=120, output_hook=keep)
+    finally:
+        kernel.stop_channels()
+    assert answer["content"]["status"] == "ok", answer["content"]
+    return re.search(r'src="([^"]+)"', shown[0])[1]

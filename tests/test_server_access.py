@@ -108,6 +108,7 @@ def test_a_hostile_user_is_refused(word: str) -> None:
 def test_a_wrong_port_is_refused_wherever_it_stands(port: int) -> None:
     for call in (
         lambda: server_access.ssh_command(HOST, port),
+        lambda: server_access.jupyter_command(port),
         lambda: server_access.tunnel_command(HOST, 22, port, 6006),
         lambda: server_access.tunnel_command(HOST, 22, 8000, port),
         lambda: server_access.ways_to_reach(HOST, 22, port, 6006),
@@ -122,6 +123,15 @@ def test_a_wrong_port_is_refused_wherever_it_stands(port: int) -> None:
 def test_the_tunnel_ends_on_loopback_at_both_sides() -> None:
     words = shlex.split(server_access.tunnel_command(HOST, 12345, 8000, 6006, "ubuntu"))
     assert words == ["ssh", "-N", "-L", "127.0.0.1:8000:127.0.0.1:6006", "-p", "12345", f"ubuntu@{HOST}"]
+
+
+def test_jupyterlab_is_opened_on_the_project_for_nobody_else_and_starts_for_root() -> None:
+    words = shlex.split(server_access.jupyter_command(8888, "ubuntu"))
+    assert words == [
+        *("jupyter", "lab", "--no-browser", "--ip", "127.0.0.1", "--port", "8888"),
+        "--ServerApp.root_dir=.",  # as start.sh does: players reach the recordings outside of notebooks/
+    ]
+    assert shlex.split(server_access.jupyter_command(8888, "root")) == [*words, "--allow-root"]
 
 
 # ── Instructions ─────────────────────────────────────────────────────────────
