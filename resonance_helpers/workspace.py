@@ -150,7 +150,8 @@ def write_json(path: Path, value: Any) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside ``path`` that takes its place when the block ends well.
 
-    On any error ``path`` stays as it was and the temporary file goes. A full disk becomes RZ-0004.
+    On any error ``path`` stays as it was and the temporary file goes. A full disk becomes RZ-0004. Afterwards a power
+    cut takes nothing: the bytes are on disk, and the name too where the system can say so.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=path.suffix)
@@ -159,10 +160,11 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         with disk_full_is_said(path):
             yield temporary
-            with temporary.open("rb") as file:  # renamed before it is on disk, it could be empty after a crash
-                os.fsync(file.fileno())
+            with temporary.open("r+b") as file:  # renamed before it is on disk, it could be empty after a crash
+                os.fsync(file.fileno())  # Windows refuses that to who may only read
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
+            _keep_names(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -225,6 +227,23 @@ def disk_full_is_said(path: Path) -> Iterator[None]:
             raise
         free = shutil.disk_usage(path.parent).free
         raise ResonanceError("RZ-0004", path=path, free=megabytes(free)) from error
+
+
+def _keep_names(folder: Path) -> None:
+    """Wait until the names in ``folder`` are on disk; before, a power cut can take back that a file was renamed.
+
+    Windows has no call for it, and some network disks refuse it.
+    """
+    if sys.platform == "win32":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
 
 
 def _is_disk_full(error: Exception) -> bool:

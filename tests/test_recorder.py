@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import stat
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -242,6 +245,27 @@ def test_a_take_is_on_disk_before_the_page_is_told(page: Page, workspace: Worksp
     page.does("play")
     ((content, (sound,)),) = page.sent
     assert content == {"type": "sound", "rate": SAMPLE_RATE} and len(sound) == 2 * len(CLIP)
+
+
+def test_the_page_is_told_when_a_power_cut_takes_nothing_any_more(
+    page: Page, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sound, its name, label, its name: each is on disk before the next."""
+    asked: list[str] = []
+
+    def fsync(handle: int) -> None:
+        asked.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        assert page.recorder.state["mark"] == "" and workspace.labels.exists() == (len(asked) > 3)
+        if len(asked) == broken:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    broken = 0
+    assert page.does("take", voice())["mark"] == "saved" and asked == ["file", "folder"] * 2
+    workspace.labels.unlink(), asked.clear(), page.does("next")
+    broken = 2
+    state = page.does("take", voice())
+    assert state["mark"] == "error" and os.strerror(errno.EIO) in state["news"][0] and not workspace.labels.exists()
 
 
 @pytest.mark.parametrize("marked", [False, True])
