@@ -68,9 +68,10 @@ class Microphone {
   }
 
   async stop() {
-    this.stream?.getTracks().forEach((track) => track.stop());
-    await this.context?.close();
-    this.stream = this.context = undefined;
+    const { stream, context } = this;
+    this.stream = this.context = undefined; // at once: while the old one closes, somebody may open a new one
+    stream?.getTracks().forEach((track) => track.stop());
+    await context?.close();
   }
 }
 
@@ -174,7 +175,6 @@ async function say(phrase) {
     setTimeout(done, PROMPT_MS); // cancels nothing itself: by then it may be the next phrase that is spoken
     speechSynthesis.speak(words);
   });
-  speechSynthesis.cancel(); // whatever is still spoken would be in the take
 }
 
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -188,6 +188,7 @@ class Recorder {
     this.texts = model.get("texts");
     this.view = build(el, this.texts);
     this.mode = "idle";
+    this.change = 0; // which of all modes this is: what waited for something looks whether it is still the same
     this.lastPress = -DEBOUNCE_MS;
     this.microphone = new Microphone((block) => this.hear(block), () => this.unplugged());
     this.redraw = () => this.show();
@@ -261,7 +262,9 @@ class Recorder {
   async record(redo = false) {
     if (this.mode !== "idle") return;
     if (!window.isSecureContext || !navigator.mediaDevices) return this.tell(this.texts.insecure);
+    this.redo = redo;
     this.become("asking");
+    if (this.asking) return; // of a press before: the browser asks once
     this.asking = true; // also when somebody stops, until the browser has its answer
     try {
       await this.microphone.start();
@@ -275,12 +278,15 @@ class Recorder {
     }
     if (this.mode !== "asking") return this.microphone.stop(); // stopped while the browser asked
     this.become("prompting");
-    if (this.model.get("spoken") && ownVoice()) await say(this.state.phrase);
-    if (this.mode !== "prompting") return;
+    const mine = this.change;
+    if (this.model.get("spoken") && ownVoice()) {
+      await say(this.state.phrase);
+      if (this.change !== mine) return; // stopped meanwhile, and perhaps it is the next prompt by now
+      speechSynthesis.cancel(); // whatever is still spoken would be in the take
+    }
     if (this.model.get("hands_free")) await this.microphone.beep();
     if (this.model.get("spoken") || this.model.get("hands_free")) await pause(QUIET_MS);
-    if (this.mode !== "prompting") return; // stopped meanwhile
-    this.redo = redo;
+    if (this.change !== mine) return;
     this.take = new Take(this.microphone.rate, this.model.get("hands_free") ? this.model.get("silence_s") : Infinity);
     this.become("recording");
   }
@@ -301,12 +307,12 @@ class Recorder {
   // What was spoken until now may still be on its way from the microphone.
   end() {
     this.become("ending");
-    setTimeout(() => this.mode === "ending" && this.send(), ON_THE_WAY_MS);
+    this.after(ON_THE_WAY_MS, () => this.send());
   }
 
   unplugged() {
     this.quiet();
-    if (["asking", "prompting", "recording", "ending"].includes(this.mode)) this.become("idle");
+    if (!["saving", "lost", "stopped"].includes(this.mode)) this.become("idle");
     this.tell(this.texts.missing);
   }
 
@@ -327,41 +333,43 @@ class Recorder {
   }
 
   expectAnswer() {
-    this.waiting = setTimeout(() => {
+    this.after(ANSWER_MS, () => {
       this.quiet();
       this.become("lost");
       this.tell(this.texts.lost);
-    }, ANSWER_MS);
+    });
   }
 
   // ── What the kernel says ──
   answered() {
-    clearTimeout(this.waiting);
     if (this.state.news.length) this.view.news.replaceChildren(); // the same once more is said once more
     const alone = this.model.get("hands_free") && ["saving", "lost"].includes(this.mode);
-    if (this.mode !== "stopped") this.become("idle");
-    const { stage, mark, turn } = this.state;
+    if (this.mode === "stopped") return this.show();
+    this.silence(); // another page may have gone on while this one spoke or played
+    this.become("idle");
+    const { stage, mark } = this.state;
     if (!alone || !["phrase", "rest"].includes(stage) || mark === "error") return;
-    setTimeout(() => {
-      if (this.mode === "idle" && this.state.turn === turn && this.model.get("hands_free")) this.goOn();
-    }, stage === "rest" ? REST_MS : mark === "retry" ? 4000 : mark ? 1500 : 600);
+    const soon = stage === "rest" ? REST_MS : mark === "retry" ? 4000 : mark ? 1500 : 600;
+    this.after(soon, () => this.model.get("hands_free") && this.goOn());
   }
 
   async play({ type, rate }, bytes) {
     if (type !== "sound") return;
-    clearTimeout(this.waiting);
     if (!["playing", "lost"].includes(this.mode)) return; // stopped meanwhile
     this.become("playing");
+    this.silence(); // a sound that was asked for before
+    const mine = this.change;
     const samples = new Int16Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
-    const context = new AudioContext();
+    const context = (this.player = new AudioContext());
     const clip = context.createBuffer(1, samples.length, rate);
     clip.copyToChannel(Float32Array.from(samples, (x) => x / 32768), 0);
     const source = context.createBufferSource();
     source.buffer = clip;
     source.connect(context.destination);
     source.onended = () => {
-      context.close();
-      if (this.mode === "playing") this.become("idle");
+      if (this.change !== mine) return;
+      this.silence();
+      this.become("idle");
     };
     this.view.root.dataset.played = clip.duration.toFixed(2);
     source.start();
@@ -373,22 +381,37 @@ class Recorder {
     this.become("stopped");
   }
 
-  // Nothing is spoken or heard any more.
-  quiet() {
+  // Nothing is spoken or played any more: it would be in the next take.
+  silence() {
     window.speechSynthesis?.cancel();
+    this.player?.close();
+    this.player = undefined;
+  }
+
+  // Nor heard.
+  quiet() {
+    this.silence();
     this.microphone.stop();
   }
 
   leave() {
-    clearTimeout(this.waiting);
     window.speechSynthesis?.removeEventListener?.("voiceschanged", this.redraw);
     this.quiet();
-    this.mode = "stopped"; // whatever is still on its way here: a permission, an answer
+    this.become("stopped"); // whatever is still on its way here: a permission, an answer
   }
 
   // ── Showing ──
   become(mode) {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    this.change += 1;
     this.mode = mode;
+    this.show();
+  }
+
+  // Of the mode that begins now: no timer outlives it.
+  after(ms, act) {
+    this.timer = setTimeout(act, ms);
     this.show();
   }
 
@@ -406,7 +429,7 @@ class Recorder {
     if (this.mode === "lost") return "";
     if (this.mode !== "idle") return this.texts[this.mode];
     if (stage !== "phrase") return told;
-    if (mark === "saved") return free ? this.texts.saved_free : this.texts.saved;
+    if (mark === "saved") return this.timer && free ? this.texts.saved_free : this.texts.saved;
     return mark === "retry" ? this.texts.retry : this.texts.ready;
   }
 
