@@ -355,6 +355,10 @@ def test_a_rest_is_suggested_after_ten(workspace: Workspace) -> None:
     for _ in range(REST_AFTER + 1):
         page.does("take", voice())
         stages.append(page.does("next")["stage"])
+        if stages[-1] == "rest":
+            next_one = page.recorder.state["phrase"]
+            state = page.does("rested")
+            assert (state["stage"], state["phrase"], state["told"]) == ("phrase", next_one, "")
     assert stages == ["phrase"] * (REST_AFTER - 1) + ["rest", "phrase"]
 
 

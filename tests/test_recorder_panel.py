@@ -20,6 +20,7 @@ from resonance_helpers.audio import load, to_pcm16
 from resonance_helpers.labels import read_labels
 from resonance_helpers.messages import message
 from resonance_helpers.phrases import Phrase
+from resonance_helpers.recordings import session
 from resonance_helpers.workspace import SAMPLE_DIR
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
@@ -304,6 +305,53 @@ def test_a_sound_that_comes_late_is_played_unless_somebody_stopped(open_panel: A
     panel.answers()
     panel.waits_for(mode="idle")
     assert float(panel.root.get_attribute("data-played")) > 1
+
+
+# ── A rest ───────────────────────────────────────────────────────────────────
+def rests_after_one(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "REST_AFTER", 1)
+    panel.presses()
+    panel.says_until_saving()
+    panel.answers()
+    if panel.knows("values.hands_free"):
+        panel.spends(2)
+    else:
+        panel.presses()
+    panel.answers()
+    panel.waits_for(mode="idle", stage="rest")
+    panel.reads("phrase", "")
+    panel.reads("hint", message("recorder.rest", today=1))
+
+
+def test_after_a_rest_the_phrase_is_shown_before_its_take(open_panel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    panel = open_panel()
+    rests_after_one(panel, monkeypatch)
+    panel.presses()
+    panel.answers()
+    panel.waits_for(mode="idle", stage="phrase")
+    panel.reads("phrase", "不要")
+    panel.reads("hint", message("recorder.ready"))
+    panel.presses()
+    panel.says_until_saving()
+    panel.answers()
+    assert panel.kept() == ["我很疼", "不要"]
+
+
+def test_hands_free_rests_until_somebody_goes_on(open_panel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    panel = open_panel(OWN, hands_free=True, spoken=True)
+    panel.knows("() => { speechSynthesis.speak = (next) => { note(next.text); next.onend(); }; }")
+    rests_after_one(panel, monkeypatch)
+    panel.spends(600), panel.page.wait_for_timeout(500)
+    panel.waits_for(mode="idle", stage="rest")
+    assert panel.knows("spoken") == ["prompting: 我很疼"] and panel.knows("sent.length") == 0
+    panel.presses()
+    panel.answers()
+    panel.waits_for(mode="idle", stage="phrase")
+    panel.reads("phrase", "不要")
+    panel.spends(1)
+    panel.waits_for(mode="recording")
+    panel.reads("phrase", "不要")
+    assert panel.knows("spoken") == ["prompting: 我很疼", "prompting: 不要"]
 
 
 # ── What is over acts no more ────────────────────────────────────────────────

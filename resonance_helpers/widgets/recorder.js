@@ -9,7 +9,6 @@ const WAIT_S = 12; // hands-free: for the first sound
 const KEPT_TAIL_S = 0.5; // hands-free: of the silence that ended the take
 const ON_THE_WAY_MS = 250;
 const ANSWER_MS = 20000;
-const REST_MS = 20000; // hands-free: nobody has to press to go on
 const LEFT_TO_THE_BROWSER = new Set(["Tab", "Shift", "Control", "Alt", "Meta", "CapsLock", "F5", "F11", "F12"]);
 
 const WORKLET = `registerProcessor("take", class extends AudioWorkletProcessor {
@@ -255,7 +254,8 @@ class Recorder {
   goOn() {
     const { stage, mark } = this.state;
     if (mark === "saved") this.ask("next");
-    else if (stage === "phrase" || stage === "rest") this.record();
+    else if (stage === "rest") this.ask("rested"); // then the phrase is on the screen before its take
+    else if (stage === "phrase") this.record();
   }
 
   // ── Recording ──
@@ -348,9 +348,8 @@ class Recorder {
     this.silence(); // another page may have gone on while this one spoke or played
     this.become("idle");
     const { stage, mark } = this.state;
-    if (!alone || !["phrase", "rest"].includes(stage) || mark === "error") return;
-    const soon = stage === "rest" ? REST_MS : mark === "retry" ? 4000 : mark ? 1500 : 600;
-    this.after(soon, () => this.model.get("hands_free") && this.goOn());
+    if (!alone || stage !== "phrase" || mark === "error") return; // a rest lasts until somebody presses
+    this.after(mark === "retry" ? 4000 : mark ? 1500 : 600, () => this.model.get("hands_free") && this.goOn());
   }
 
   async play({ type, rate }, bytes) {

@@ -65,6 +65,7 @@ class Recorder(anywidget.AnyWidget):
         acts: dict[str, Callable[[], None]] = {
             "take": lambda: self._keep(content, buffers),
             "next": self._next,
+            "rested": self._show,
             "skip": lambda: self._go(self.session.skip),
             "previous": lambda: self._go(self.session.back),
             "play": self._play,
