@@ -1,7 +1,8 @@
 """Zips that come from elsewhere: unpacked whole or not at all, and nothing outside the folder that was meant.
 
-What an archive says about itself is not believed. Its entries are counted before Python builds a table of them, sizes
-are counted on the bytes that really come out, and a name has to be one that every system reads alike.
+What an archive says about itself is not believed. Its entries are counted before Python builds a table of them, and a
+name has to be one that every system reads alike. What its own table admits to is too much is refused before anything is
+written; the sizes that count are those of the bytes that really come out.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import stat
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -40,9 +41,12 @@ class UnpackLimits:
     ratio: float  # bytes that come out, for each byte of the archive
 
 
-def unpack(archive: Path | BinaryIO, folder: Path, limits: UnpackLimits) -> tuple[Path, ...]:
+def unpack(
+    archive: Path | BinaryIO, folder: Path, limits: UnpackLimits, may_come: Callable[[int], None] = lambda _: None
+) -> tuple[Path, ...]:
     """Unpack the zip ``archive`` into ``folder``, which is new or empty; the files' paths in the archive's order.
 
+    ``may_come`` hears before anything is written how many bytes will come out, and may raise an error of its own.
     ``folder`` appears whole or, on any error, not at all. Empty folders are left out, and so are the times and rights
     of files. Raises RZ-0050 (no zip, damaged), RZ-0051 (a name that leads elsewhere), RZ-0052 (a link, a device),
     RZ-0053 (encrypted, another compression), RZ-0054 (two entries in one place), RZ-0055 (too many), RZ-0056 (too
@@ -52,9 +56,11 @@ def unpack(archive: Path | BinaryIO, folder: Path, limits: UnpackLimits) -> tupl
         raise FileExistsError(folder)
     size = _check_count(archive, limits.files)
     try:
-        with zipfile.ZipFile(archive) as opened, replacing_folder(folder) as temporary:
+        with zipfile.ZipFile(archive) as opened:
             entries = _checked(opened)
-            _write(opened, entries, temporary, limits, size)
+            may_come(_admitted(entries, limits, size))
+            with replacing_folder(folder) as temporary:
+                _write(opened, entries, temporary, limits, size)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OverflowError) as error:
         raise ResonanceError("RZ-0050", detail=str(error)) from error
     return tuple(folder / name for name in entries)
@@ -95,6 +101,15 @@ def _checked(opened: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     for name in entries:
         _check_unused(name, folders)
     return entries
+
+
+def _admitted(entries: dict[str, zipfile.ZipInfo], limits: UnpackLimits, size: int) -> int:
+    """How many bytes the archive says are in it, if that is within ``limits``. No more can come out."""
+    total = 0
+    for name, info in entries.items():
+        total += info.file_size
+        _check_size(name, info.file_size, total, limits, size)
+    return total
 
 
 def _write(

@@ -211,6 +211,31 @@ def test_one_large_file_and_many_middling_ones(target: Path) -> None:
     refused(archive(("a", noise[:2_500_000]), ("b", noise[:2_500_000])), target, "RZ-0056")
 
 
+@pytest.mark.parametrize(
+    ("files", "code"), [({"a": 2_500_000, "b": 2_500_000}, "RZ-0056"), ({"a": 10, "b": 2_000_000}, "RZ-0057")]
+)
+def test_what_the_table_admits_is_refused_before_a_byte_is_written(
+    target: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, int], code: str
+) -> None:
+    monkeypatch.setattr(archives, "_contents", lambda *_: pytest.fail("unpacked"))
+    method = zipfile.ZIP_STORED if code == "RZ-0056" else zipfile.ZIP_DEFLATED
+    refused(archive(*((name, bytes(size)) for name, size in files.items()), method=method), target, code)
+
+
+def test_a_caller_hears_how_much_will_come_out_and_may_refuse_it(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zipped = archive(("a", b"12345"), ("b", b"123"))
+    sizes: list[int] = []
+    assert unpack(zipped, target.with_name("other"), LIMITS, sizes.append) and sizes == [8]
+    monkeypatch.setattr(archives, "_contents", lambda *_: pytest.fail("unpacked"))
+
+    def no(_: int) -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        unpack(zipped, target, LIMITS, no)
+    assert not target.exists()
+
+
 def test_a_bomb_by_its_ratio(target: Path) -> None:
     refused(archive(("zeros", bytes(2_000_000))), target, "RZ-0057")
     assert unpack(archive(("zeros", bytes(1_000_000))), target, LIMITS), "a small file of zeros is no bomb"
@@ -223,7 +248,8 @@ def test_a_bomb_whose_header_says_it_is_small(target: Path) -> None:
 
 
 def test_a_header_that_says_too_much(target: Path) -> None:
-    refused(forged(archive((entry("a"), b"1234")), {(22, 24): ("I", 2**31)}), target, "RZ-0050")
+    refused(forged(archive((entry("a"), b"1234")), {(22, 24): ("I", 100)}), target, "RZ-0050")
+    refused(forged(archive((entry("a"), b"1234")), {(22, 24): ("I", 2**31)}), target, "RZ-0056")
 
 
 def test_a_bomb_of_entries_that_share_their_bytes(target: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sounds import encoded, put, snapshot, voice, wav
 
-from resonance_helpers import ResonanceError, Workspace, recordings
+from resonance_helpers import ResonanceError, Workspace, archives, recordings
 from resonance_helpers.labels import read_labels
 from resonance_helpers.messages import message
 from resonance_helpers.recordings import intake
@@ -146,6 +146,25 @@ def test_zips_have_one_bound_together_and_a_refusal_leaves_nothing(workspace: Wo
         with pytest.raises(ResonanceError, match=code):
             plan(tmp_path / "came", workspace, limits)
         assert not list(workspace.cache.rglob("*.wav"))
+
+
+def test_a_zip_for_which_there_is_no_room_any_more_is_not_unpacked(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bound is over all zips: a disk is not filled with one more of them only to find that it was too much."""
+    tones = [wav(voice(1.0 + n / 10, SAMPLE_RATE)) for n in range(2)]
+    put(tmp_path / "came", {f"{n}.zip": zipped({f"{n}.wav": tone}) for n, tone in enumerate(tones)})
+    written: list[str] = []
+    contents = archives._contents
+    monkeypatch.setattr(archives, "_contents", lambda z, info: (written.append(info.filename), contents(z, info))[1])
+    with pytest.raises(ResonanceError, match="RZ-0459"):
+        plan(tmp_path / "came", workspace, IntakeLimits(all_bytes=sum(map(len, tones)) - 1))
+    assert written == ["0.wav"]
+    damaged = bytearray((tmp_path / "came/0.zip").read_bytes())
+    damaged[200] ^= 0xFF
+    put(tmp_path / "came", {"0.zip": bytes(damaged)})  # gives its room back
+    planned = plan(tmp_path / "came", workspace, IntakeLimits(all_bytes=sum(map(len, tones)) - 1))
+    assert [item.verdict for item in planned.items] == ["broken", "no_text"]
 
 
 def test_two_zips_of_one_name_keep_their_texts_apart(workspace: Workspace, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,43 +107,55 @@ def _staged(staging: Path, upload: Upload, number: int) -> Path:
 def _found(paths: Sequence[Path], staging: Path, limits: IntakeLimits) -> Iterator[Arrival]:
     """The files of all ``paths`` within the limits, each under a name of its own."""
     times_shown: Counter[str] = Counter()
-    unpacked_bytes = 0
+    room = _Room(limits)
     for number, path in enumerate(paths):
-        for file in _files(path, staging / f"zip{number}", limits):
+        for file in _files(path, staging / f"zip{number}", room):
             times_shown[file.shown] += 1
             if times_shown.total() > limits.files:
                 raise ResonanceError("RZ-0454", limit=limits.files)
-            unpacked_bytes += file.path.stat().st_size if file.path.is_relative_to(staging) else 0
-            if unpacked_bytes > limits.all_bytes:
-                raise ResonanceError("RZ-0459", name=file.shown, limit=megabytes(limits.all_bytes))
             nth = times_shown[file.shown]
             yield file if nth == 1 else replace(file, shown=f"{file.shown} [{nth}]")
 
 
-def _files(path: Path, unpacked: Path, limits: IntakeLimits) -> Iterator[Arrival]:
+@dataclass
+class _Room:
+    """What may still come out of zips; it is taken before they are unpacked."""
+
+    limits: IntakeLimits
+    taken: int = 0  # bytes
+
+    def take(self, shown: str, size: int) -> None:
+        self.taken += size
+        if self.taken > self.limits.all_bytes:
+            raise ResonanceError("RZ-0459", name=shown, limit=megabytes(self.limits.all_bytes))
+
+
+def _files(path: Path, unpacked: Path, room: _Room) -> Iterator[Arrival]:
     """The files of one source. What a system hides (``.DS_Store``, ``__MACOSX``) and links are passed over; a zip
     inside a folder is opened, a zip inside a zip is not."""
     if path.is_dir():
         inside = sorted(each for each in path.rglob("*") if not each.is_symlink() and each.is_file())
         for number, each in enumerate(inside):
             if _is_shown(relative := each.relative_to(path)):
-                yield from _opened(each, relative.as_posix(), unpacked / str(number), limits)
+                yield from _opened(each, relative.as_posix(), unpacked / str(number), room)
     elif path.is_file():
-        yield from _opened(path, path.name, unpacked, limits)
+        yield from _opened(path, path.name, unpacked, room)
     else:
         raise ResonanceError("RZ-0453", path=path)
 
 
-def _opened(path: Path, shown: str, unpacked: Path, limits: IntakeLimits) -> Iterator[Arrival]:
+def _opened(path: Path, shown: str, unpacked: Path, room: _Room) -> Iterator[Arrival]:
     """The file itself, or what is in it where it is a zip; a bad zip is no reason to refuse what came beside it."""
     if path.suffix.lower() != ".zip":
         yield Arrival(path, shown)
         return
+    before = room.taken
     try:
-        inside = sorted(unpack(path, unpacked, limits.unpacking()))
+        inside = sorted(unpack(path, unpacked, room.limits.unpacking(), partial(room.take, shown)))
     except ResonanceError as error:
         if error.code not in UNPACK_ERRORS:
             raise
+        room.taken = before
         yield Arrival(path, shown, str(error))
         return
     for each in inside:
