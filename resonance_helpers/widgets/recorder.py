@@ -65,13 +65,13 @@ class Recorder(anywidget.AnyWidget):
         acts: dict[str, Callable[[], None]] = {
             "take": lambda: self._keep(content, buffers),
             "next": self._next,
-            "rested": self._show,
             "skip": lambda: self._go(self.session.skip),
             "previous": lambda: self._go(self.session.back),
             "play": self._play,
         }
         act = acts.get(content.get("type", ""))
-        if act is None or content.get("turn") != self._turn:  # sent twice, or by a page of yesterday
+        # "rested", after which the phrase is shown; or sent twice, or by a page of yesterday
+        if act is None or content.get("turn") != self._turn:
             self._show()
             return
         try:
