@@ -147,9 +147,10 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
     """A temporary file beside ``path`` that takes its place when the block ends well.
 
+    Everybody may read it whom the system lets by default; a ``private`` one, at no moment anybody but its owner.
     On any error ``path`` stays as it was and the temporary file goes. A full disk becomes RZ-0004. Afterwards a power
     cut takes nothing: the bytes are on disk, and the name too where the system can say so.
     """
@@ -160,11 +161,11 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         with disk_full_is_said(path):
             yield temporary
-            with temporary.open("r+b") as file:  # renamed before it is on disk, it could be empty after a crash
-                os.fsync(file.fileno())  # Windows refuses that to who may only read
-            temporary.chmod(0o666 & ~_umask())
+            _keep(temporary)  # renamed before it is on disk, it could be empty after a crash
+            if not private:
+                temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
-            _keep_names(path.parent)
+            _keep(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -173,13 +174,16 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside ``path`` that takes its place when the block ends well.
 
-    The previous folder is removed last, so that at every moment one whole folder exists.
+    The previous folder is removed last, so that at every moment one whole folder exists, after a power cut too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         with disk_full_is_said(path):
             yield temporary
+            for inside in (*temporary.rglob("*"), temporary):
+                if not inside.is_symlink():
+                    _keep(inside)
             temporary.chmod(0o777 & ~_umask())
             put_in_place(temporary, path)
     finally:
@@ -194,16 +198,16 @@ def put_in_place(folder: Path, path: Path) -> None:
     The two trade places in one step, so that a whole folder is at ``path`` for whoever reads or is killed. Where the
     system can't do that (only Linux can, and not on every disk), the previous one is moved aside a moment before.
     """
-    if _exchange(folder, path):
-        return
-    if path.exists():
-        path.rename(_aside(folder))
-    try:
-        folder.rename(path)
-    except OSError:
-        if _aside(folder).exists():
-            _aside(folder).rename(path)
-        raise
+    if not _exchange(folder, path):
+        if path.exists():
+            path.rename(_aside(folder))
+        try:
+            folder.rename(path)
+        except OSError:
+            if _aside(folder).exists():
+                _aside(folder).rename(path)
+            raise
+    _keep(path.parent)
 
 
 def _aside(folder: Path) -> Path:
@@ -229,18 +233,19 @@ def disk_full_is_said(path: Path) -> Iterator[None]:
         raise ResonanceError("RZ-0004", path=path, free=megabytes(free)) from error
 
 
-def _keep_names(folder: Path) -> None:
-    """Wait until the names in ``folder`` are on disk; before, a power cut can take back that a file was renamed.
+def _keep(path: Path) -> None:
+    """Wait until the bytes of a file, or the names in a folder, are on disk; before, a power cut can take them back.
 
-    Windows has no call for it, and some network disks refuse it.
+    Windows has no call for folders, nor for files that may only be read, and some network disks refuse it.
     """
-    if sys.platform == "win32":
+    is_folder = path.is_dir()
+    if is_folder and sys.platform == "win32":
         return
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR if not is_folder and os.access(path, os.W_OK) else os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
             raise
     finally:
         os.close(handle)

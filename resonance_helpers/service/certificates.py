@@ -8,11 +8,9 @@ certificate (``trusting``).
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import ssl
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..messages import ResonanceError
-from ..workspace import disk_full_is_said, write_text
+from ..workspace import disk_full_is_said, replacing, write_text
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -207,17 +205,9 @@ def _make(certificate: Certificate, names: Iterable[str]) -> None:
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    _write_secret(certificate.key, secret)
+    with replacing(certificate.key, private=True) as temporary:
+        temporary.write_bytes(secret)
     write_text(certificate.file, made.public_bytes(serialization.Encoding.PEM).decode())
-
-
-def _write_secret(file: Path, content: bytes) -> None:
-    """Write ``file`` whole, and at no moment readable by others: ``workspace.write_text`` makes files for everybody."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".key.")  # mode 0600
-    with os.fdopen(handle, "wb") as temporary:
-        temporary.write(content)
-    Path(name).replace(file)
 
 
 # ── Names ────────────────────────────────────────────────────────────────────
