@@ -79,6 +79,19 @@ def test_a_table_keeps_only_the_files_that_it_shows(workspace: Workspace) -> Non
         assert [path.name for path in workspace.cache.rglob("*.m4a")] == [name]
 
 
+def test_a_cell_that_is_run_again_leaves_nothing_of_its_earlier_table(workspace: Workspace) -> None:
+    """IPython and ipywidgets hold every table until the kernel ends, and with it somebody's recordings."""
+    first = widgets.TakeIn(workspace)
+    first.upload.value = (upload("不要.m4a", encoded("m4a")),)
+    other = widgets.TakeIn(Workspace(workspace.data_dir, workspace.output_dir.with_name("other"), "ben"))
+    assert shown(first) and list(workspace.cache.rglob("*.m4a"))
+    second = widgets.TakeIn(workspace)
+    assert not list((workspace.cache / "incoming").iterdir())
+    assert not shown(first) and first.save.layout.display == "none" and not shown(second) and not shown(other)
+    first.save.click()
+    assert not workspace.labels.exists()
+
+
 def test_no_folder_is_not_the_folder_of_the_notebook(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

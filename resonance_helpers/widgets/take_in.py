@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from operator import setitem
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import ipywidgets as widgets
 
@@ -34,10 +34,15 @@ class TakeIn(Panel):
     """``TakeIn(workspace)`` as the last line of a cell: upload recordings or read a folder, correct the texts in a
     table with players, put them into the patient's folder."""
 
+    _tables: ClassVar[dict[Path, TakeIn]] = {}  # of each patient the one that is shown
+
     def __init__(self, workspace: Workspace) -> None:
         super().__init__("phone.take.title")
         self.workspace = workspace
         remove_abandoned(workspace)
+        if before := self._tables.get(workspace.cache):
+            before._clear()  # the cell was run again, and the kernel would hold what is staged until it ends
+        self._tables[workspace.cache] = self
         self.plan = Plan(workspace, ())
         self.texts: list[str] = []  # of each item of the plan; what is not ticked stays here all the same
         self.used: list[bool] = []
@@ -119,7 +124,11 @@ class TakeIn(Panel):
         left = [f"{name}: {reason}" for name, reason in result.left_out]
         title = message("phone.take.left") if left else ""
         self._say(self.answer, "✅", message("phone.take.saved", added=len(result.added), left=len(left)), title, *left)
-        self.plan = Plan(self.workspace, ())
+        self._clear()
+
+    def _clear(self) -> None:
+        self.plan.discard()
+        self.plan, self.texts, self.used = Plan(self.workspace, ()), [], []
         self.pages.show(0)
         self.save.layout.display = "none"
 
