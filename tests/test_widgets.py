@@ -1,6 +1,7 @@
 """Widgets: what a learner presses does what it says, and an executed notebook can be read without a browser."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -257,9 +258,10 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a JupyterLab that started this kernel, whose notebook lies in ``notebooks``."""
     runtime, folder = tmp_path / "runtime", tmp_path / "lab"
     runtime.mkdir(), (folder / "notebooks").mkdir(parents=True)
-    (runtime / "jpserver-77.json").write_text(json.dumps({"root_dir": str(folder), "pid": 77}))
+    server = os.getppid()
+    (runtime / f"jpserver-{server}.json").write_text(json.dumps({"root_dir": str(folder), "pid": server}))
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(runtime))
-    monkeypatch.setenv("JPY_PARENT_PID", "77")
+    monkeypatch.setenv("JPY_PARENT_PID", "1348")  # on Windows the number of a handle, and no process at all
     monkeypatch.chdir(folder / "notebooks")
     return folder
 

@@ -71,14 +71,23 @@ def linked(path: Path) -> str | None:
 
 
 def _jupyter_folder() -> Path | None:
-    """The folder that JupyterLab was opened on, by what the server that started this kernel wrote of itself."""
+    """The folder that JupyterLab was opened on, by what the server that started this kernel wrote of itself.
+
+    The server is one of our forebears: on Windows the Python of an environment starts another one, and what
+    ``JPY_PARENT_PID`` holds there is no process.
+    """
+    import psutil  # ipykernel brings it
     from jupyter_core.paths import jupyter_runtime_dir
 
-    about = Path(jupyter_runtime_dir()) / f"jpserver-{os.environ.get('JPY_PARENT_PID')}.json"
+    process = psutil.Process()
     try:
-        return Path(json.loads(about.read_text(encoding="utf-8"))["root_dir"])
-    except (OSError, ValueError, KeyError):
-        return None
+        while process := process.parent():
+            about = Path(jupyter_runtime_dir()) / f"jpserver-{process.pid}.json"
+            if about.is_file():
+                return Path(json.loads(about.read_text(encoding="utf-8"))["root_dir"])
+    except (psutil.Error, OSError, ValueError, KeyError):
+        pass
+    return None
 
 
 def show_in(place: Output, *pieces: Markup) -> None:
