@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -55,8 +56,8 @@ class Speech extends EventTarget {
 Object.defineProperty(window, "speechSynthesis", { value: new Speech() });
 window.SpeechSynthesisUtterance = class { constructor(text) { this.text = text; } };
 
-const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
-navigator.mediaDevices.getUserMedia = async (wanted) => {
+const open = navigator.mediaDevices?.getUserMedia.bind(navigator.mediaDevices);
+if (open) navigator.mediaDevices.getUserMedia = async (wanted) => {
   await allowed;
   streams.push(await open(wanted));
   return streams.at(-1);
@@ -167,13 +168,13 @@ def open_panel(browser: Any, tmp_path: Path) -> Iterator[Any]:
     kinds = {"js": "text/javascript", "css": "text/css", "/": "text/html"}
 
     def give(route: Any) -> None:
-        path = route.request.url.removeprefix(ADDRESS)
+        path = urlsplit(route.request.url).path
         route.fulfill(body=FILES.get(path, ""), content_type=kinds.get(path.rpartition(".")[2]))
 
-    def opened(*voices: dict[str, Any], **settings: bool) -> Panel:
+    def opened(*voices: dict[str, Any], address: str = ADDRESS, **settings: bool) -> Panel:
         page.route("**/*", give)
         page.clock.install()
-        page.goto(ADDRESS)
+        page.goto(address)
         page.wait_for_function("() => window.show")
         return Panel(page, Workspace(tmp_path / "data", tmp_path / "out", "anna"), list(voices), settings)
 
@@ -502,6 +503,15 @@ def test_a_microphone_that_closes_slowly_takes_no_new_one_along(open_panel: Any)
     panel.knows("done()")
     panel.clicks("stop")
     assert not panel.is_heard()
+
+
+@pytest.mark.parametrize("hands_free", [False, True])
+def test_a_page_that_browsers_give_no_microphone_says_why_and_asks_nobody(open_panel: Any, hands_free: bool) -> None:
+    panel = open_panel(OWN, address="http://rented.example", hands_free=hands_free, spoken=True)
+    panel.presses()
+    panel.reads("news", message("recorder.insecure"))
+    panel.waits_for(mode="idle", mark="error")
+    assert panel.knows("[spoken, sent, streams, contexts].every((all) => all.length === 0)")
 
 
 @pytest.mark.parametrize("mode", ["prompting", "recording"])
