@@ -156,6 +156,26 @@ def test_an_executed_notebook_is_readable(workspace: Workspace, monkeypatch: pyt
     assert "application/vnd.jupyter.widget-view+json" in bundles[0]
 
 
+def test_a_recording_that_was_dragged_in_is_chosen_and_stays_so(workspace: Workspace) -> None:
+    """What is too large for the upload button: the list is refreshed, and the next press cuts what it shows."""
+    widget = widgets.LongRecording(workspace)
+    place = long_recording.folder(workspace)
+    (place / "b.wav").write_bytes(reading(4))
+    widget.refresh.click()
+    assert widget.chosen.label == "b.wav"
+    widget.cut.click()
+    assert texts(widget) == list(PHRASES)
+    (place / "a.wav").write_bytes(b"broken")
+    widget.refresh.click()
+    assert widget.chosen.label == "b.wav", "the one that was being worked on"
+    assert widgets.LongRecording(workspace).chosen.label == "a.wav"
+    (place / "b.wav").unlink()
+    widget.cut.click()
+    assert "RZ-0508" in widget.news.value
+    widget.refresh.click()
+    assert widget.chosen.label == "a.wav"
+
+
 def test_limits_are_said_beside_the_button_before_anything_is_chosen(workspace: Workspace) -> None:
     place = long_recording.folder(workspace)
     assert arrivals.upload_hint(place) in widgets.LongRecording(workspace).box.children[0].value and place.is_dir()

@@ -89,7 +89,10 @@ class LongRecording(Panel):
     def _list(self) -> None:
         place = long_recording.folder(self.workspace)
         options = [(path.name, path) for path in long_recording.listed(self.workspace)]
+        before = self.chosen.value
         self.chosen.options = options or [(message("phone.long.none", folder=place), None)]
+        # a list that was empty chooses nothing by itself
+        self.chosen.index = next((n for n, (_, path) in enumerate(options) if path == before), 0)
         self.cut.disabled = not options
 
     def _uploaded(self, files: Sequence[arrivals.Upload]) -> None:
