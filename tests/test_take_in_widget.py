@@ -12,7 +12,7 @@ from sounds import encoded
 from resonance_helpers import Workspace, widgets
 from resonance_helpers.labels import read_labels
 from resonance_helpers.messages import message
-from resonance_helpers.recordings import arrivals
+from resonance_helpers.recordings import arrivals, intake
 from resonance_helpers.widgets import panels
 
 
@@ -133,3 +133,18 @@ def test_an_executed_notebook_is_readable(workspace: Workspace, monkeypatch: pyt
 def test_limits_are_said_beside_the_button_before_anything_is_chosen(workspace: Workspace) -> None:
     place = arrivals.folder(workspace)
     assert arrivals.upload_hint(place) in widgets.TakeIn(workspace).box.children[0].value and place.is_dir()
+
+
+def test_what_nobody_foresaw_is_said_where_the_answer_is_looked_for(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widget = widgets.TakeIn(workspace)
+    widget.upload.value = (upload("不要.mp3", encoded("mp3")),)
+
+    def fail(*_: Any) -> None:
+        raise UnicodeError("half an emoji")
+
+    monkeypatch.setattr(intake, "take_in", fail)
+    widget.save.click()  # ipywidgets writes the traceback into the log
+    assert message("phone.unexpected") in widget.answer.value and "UnicodeError: half an emoji" in widget.answer.value
+    assert message("phone.busy") not in widget.answer.value

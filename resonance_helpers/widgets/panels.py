@@ -53,12 +53,16 @@ class Panel:
         button.observe(chosen, names="value")
 
     def _try(self, act: Callable[[], None], place: widgets.HTML) -> None:
-        """An error of ours is a sentence in ``place``; nobody looks for a traceback there."""
+        """An error of ours is a sentence in ``place``; nobody looks for a traceback there. Any other is named there
+        too, because JupyterLab shows no more of it than a line in its log."""
         try:
             place.value = ""
             act()
         except ResonanceError as error:
             self._say(place, "❌", str(error))
+        except Exception as error:
+            self._say(place, "❌", message("phone.unexpected"), f"{type(error).__name__}: {error}")
+            raise
 
 
 class Row:
