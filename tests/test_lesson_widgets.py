@@ -8,7 +8,9 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import nbformat
 import pytest
+from lab import CHROMIUM, chromium, jupyter_lab, open_lesson
 
 from resonance_helpers import ResonanceError, Workspace
 from resonance_helpers.client import Step, Transcript
@@ -225,6 +227,35 @@ def test_the_shown_digest_is_that_of_the_zip(
     monkeypatch.chdir(tmp_path)
     serving.show_bundle(export)
     assert hashlib.sha256(export.zip.read_bytes()).hexdigest() in capsys.readouterr().out
+
+
+SHOWS_ITS_BUNDLE = """
+from pathlib import Path
+from resonance_helpers import widgets
+from resonance_helpers.export import Export
+
+widgets.show_bundle(Export(Path("p-01-adapter.zip").resolve(), (), 0))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium")
+def test_a_click_on_the_link_of_lesson_08_downloads_the_zip(tmp_path: Path) -> None:
+    """In the real JupyterLab, which opens what a link leads to in itself if it may; for a zip that is an error."""
+    pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    made = bundle(tmp_path, *learning.ADAPTER_FILES).zip
+    lesson = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SHOWS_ITS_BUNDLE)])
+    lesson.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(lesson, tmp_path / "lesson.ipynb")
+    with jupyter_lab(tmp_path) as address, chromium(tmp_path / "no sound.wav") as browser:
+        page = browser.new_page()
+        open_lesson(page, address, "lesson")
+        link = page.wait_for_selector(f".jp-OutputArea a[href*='/files/{made.name}']", timeout=90_000)
+        with page.expect_download(timeout=30_000) as download:
+            link.click()
+        assert download.value.suggested_filename == made.name
+        assert Path(download.value.path()).read_bytes() == made.read_bytes()
 
 
 # ── Lessons 09 and 10 ────────────────────────────────────────────────────────

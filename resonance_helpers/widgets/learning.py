@@ -133,8 +133,11 @@ def check_test(workspace: Workspace, report: Report) -> None:
         check(helped, message("lesson07.check.helped", **facts), message("lesson07.check.helped.fix"))
 
 
-def show_link(path: Path, text: str) -> None:
-    """A link that opens ``path`` from the notebook, where JupyterLab can reach it, and the path itself."""
+def show_link(path: Path, text: str, how: str = 'target="_blank"') -> None:
+    """A link that opens ``path`` from the notebook, where JupyterLab can reach it, and the path itself.
+
+    ``how`` "download" saves it instead: what JupyterLab can't show, a zip for one, it answers with an error.
+    """
     link = linked(path)
-    name = escape(text) if link is None else f'<a href="{escape(link)}" target="_blank">{escape(text)}</a>'
+    name = escape(text) if link is None else f'<a href="{escape(link)}" {how}>{escape(text)}</a>'
     display(Markup(f"<p>{name} <code>{escape(path)}</code></p>", f"{text}: {path}"))

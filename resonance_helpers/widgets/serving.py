@@ -42,7 +42,7 @@ def show_bundle(export: Export) -> None:
         ("SHA-256", digest),
     ]
     html_table([message("lesson06.fact"), message("lesson06.value")], rows)
-    show_link(export.zip, message("lesson08.download"))
+    show_link(export.zip, message("lesson08.download"), how="download")
 
 
 def check_bundle(export: Export) -> None:
