@@ -27,6 +27,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOKS_DIR = REPOSITORY / "notebooks"
 SAMPLE_DIR = REPOSITORY / "data_sample"
 PRACTICE_MODEL_DIR = SAMPLE_DIR / "practice_model"
+_NAME = 40  # characters of its file's name that a temporary one bears: what is added has to fit too
 _PATIENT_ID = re.compile(r"[a-z0-9_-]{1,64}")
 
 
@@ -155,7 +156,7 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
     cut takes nothing: the bytes are on disk, and the name too where the system can say so.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:_NAME]}.", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -189,6 +190,16 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(_aside(temporary), ignore_errors=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes left where they were replacing ``path``; for who knows that nobody does so now."""
+    starts = (f".{path.name}.", f".{path.name[:_NAME]}.")
+    for left in [each for each in path.parent.iterdir() if each.name.startswith(starts)]:
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def put_in_place(folder: Path, path: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from bundles import bundle, files, lay, lying, packed, with_sums
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from resonance_helpers import Workspace, adapter, export, open_workspace, training
@@ -25,11 +26,12 @@ from resonance_helpers.base_models import resolve
 from resonance_helpers.bundles import CARD, CHECKSUMS, README
 from resonance_helpers.cli import app
 from resonance_helpers.consent import Consent, write_consent
+from resonance_helpers.export.place import LOCK
 from resonance_helpers.messages import LANGUAGES, ResonanceError, message
 from resonance_helpers.settings import PRACTICE_MODEL, TrainingSettings
 from resonance_helpers.utterances import load_utterances
 from resonance_helpers.whisper import load_speech_model
-from resonance_helpers.workspace import PRACTICE_MODEL_DIR, write_json
+from resonance_helpers.workspace import PRACTICE_MODEL_DIR, replacing, write_json
 
 MADE = {README, CARD, "vocab.json", "added_tokens.json", "preprocessor_config.json"}
 
@@ -87,7 +89,25 @@ def test_a_full_disk_leaves_the_previous_bundle(trained: Workspace, monkeypatch:
     with pytest.raises(ResonanceError, match="RZ-0004"):
         export.export_adapter(trained)
     assert (trained.export / "sample-adapter.zip").read_bytes() == before
-    assert [path.name for path in trained.export.iterdir()] == ["sample-adapter.zip"]
+    assert sorted(path.name for path in trained.export.iterdir()) == [LOCK, "sample-adapter.zip"]
+
+
+def test_what_a_killed_export_left_goes_with_the_next(trained: Workspace) -> None:
+    killed, other = replacing(trained.export / "sample-adapter.zip"), trained.export / ".mine.12345678.zip"
+    left = killed.__enter__()  # and never ended, as if the process were gone
+    model = trained.export / ".sample-merged.12345678"
+    for half in (left, other, lay(model, {"model.safetensors": b"half"})):
+        half.is_dir() or half.write_bytes(b"half")
+    made = export.export_adapter(trained).zip
+    assert {path for path in trained.export.iterdir() if path.name != LOCK} == {made, other}
+    other.unlink()
+
+
+def test_two_at_once_are_one_too_many(trained: Workspace) -> None:
+    before = export.export_adapter(trained).zip.read_bytes()
+    with FileLock(trained.export / LOCK), pytest.raises(ResonanceError, match="RZ-0807"):
+        export.export_adapter(trained)
+    assert (trained.export / "sample-adapter.zip").read_bytes() == before
 
 
 def test_too_little_disk_is_said_before_anything_is_written(
@@ -99,7 +119,7 @@ def test_too_little_disk_is_said_before_anything_is_written(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 1000, 1000))
     with pytest.raises(ResonanceError) as caught:
         export.export_adapter(workspace)
-    assert caught.value.code == "RZ-0801" and not workspace.export.exists()
+    assert caught.value.code == "RZ-0801" and {path.name for path in workspace.export.iterdir()} <= {LOCK}
     for lang in LANGUAGES:
         said = message("RZ-0801", lang, **caught.value.facts)
         assert "sample-adapter.zip" in said and "0.0 MB" in said
@@ -282,9 +302,9 @@ def test_a_bundle_that_is_not_whole_or_not_theirs_touches_nothing(
 def test_nothing_is_overwritten_unasked_and_nobody_elses_ever(tmp_path: Path) -> None:
     there = tmp_path / "there"
     lay(there / "adapter", files("alice", 1))
-    for replacing in (False, True):
+    for replace_it in (False, True):
         with pytest.raises(ResonanceError, match="RZ-0005"):
-            export.import_bundle(laid(tmp_path / "in", bundle("bob", 2)), there, replace=replacing)
+            export.import_bundle(laid(tmp_path / "in", bundle("bob", 2)), there, replace=replace_it)
     path = laid(tmp_path / "in", bundle("alice", 2))
     with pytest.raises(ResonanceError, match=r"RZ-0804.*alice.*--replace"):
         export.import_bundle(path, there)

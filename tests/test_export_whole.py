@@ -30,6 +30,7 @@ from resonance_helpers.base_models import BaseModel, parameter_count, resolve
 from resonance_helpers.bundles import CARD, README
 from resonance_helpers.cli import app
 from resonance_helpers.export import pages, whole
+from resonance_helpers.export.place import LOCK
 from resonance_helpers.messages import LANGUAGES, ResonanceError, message
 from resonance_helpers.settings import MAX_NEW_TOKENS, PRACTICE_MODEL
 from resonance_helpers.utterances import load_utterances
@@ -98,7 +99,7 @@ def own(practice: Voice, tmp_path: Path) -> Workspace:
 
 
 def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()} - {whole._LOCK} if folder.exists() else set()
+    return {path.name for path in folder.iterdir()} - {LOCK} if folder.exists() else set()
 
 
 def script_of(folder: Path) -> str:
@@ -351,7 +352,7 @@ def test_killed_in_the_middle_it_leaves_the_model_before_and_the_next_one_tidies
 
 def test_two_at_once_are_one_too_many(own: Workspace) -> None:
     own.export.mkdir()
-    with FileLock(own.export / whole._LOCK), pytest.raises(ResonanceError, match="RZ-0807"):
+    with FileLock(own.export / LOCK), pytest.raises(ResonanceError, match="RZ-0807"):
         export.export_model(own, "merged")
     assert not names(own.export)
 

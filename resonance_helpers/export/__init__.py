@@ -2,8 +2,9 @@
 whole models for programs that know nothing of adapters."""
 
 from .bundle import Export, export_adapter
+from .place import KINDS
 from .taking_in import Imported, import_bundle
-from .whole import KINDS, ExportedModel, Offer, export_model, export_models, offers
+from .whole import ExportedModel, Offer, export_model, export_models, offers
 
 __all__ = [
     "KINDS",

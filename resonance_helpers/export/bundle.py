@@ -6,18 +6,17 @@ The same adapter gives the same bytes: the files stand in order of their names, 
 from __future__ import annotations
 
 import hashlib
-import shutil
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import adapter
 from ..bundles import CARD, CHECKSUMS, NEEDED, README, belongs
-from ..messages import ResonanceError, catalogue, message
-from ..workspace import Workspace, megabytes, replacing, require
+from ..messages import catalogue, message
+from ..workspace import Workspace, replacing, require
 from .for_others import for_other_programs
 from .pages import model_card, readme
+from .place import BUNDLE, alone, check_room, home
 
 _TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
 _ROOM_BYTES = 1_000_000  # beside the files themselves: the zip's table, and what else is writing
@@ -36,22 +35,21 @@ def export_adapter(workspace: Workspace) -> Export:
     """Pack ``adapter/`` into ``export/<patient>-adapter.zip``, whole or not at all.
 
     Raises RZ-0006 (lesson 06 missing), RZ-0005 (another patient's adapter), RZ-0610/0611 (no manifest that we know),
-    RZ-0801 (not enough disk: nothing was begun), RZ-0004 (the disk filled up meanwhile).
+    RZ-0807 (another export is under way here), RZ-0801 (not enough disk: nothing was begun), RZ-0004 (the disk filled
+    up meanwhile).
     """
     for name in NEEDED:
         require(workspace.adapter / name, lesson=6)
     adapter.refuse_other_patient(workspace)
     contents = _contents(workspace)
-    bundle = workspace.export / f"{workspace.patient_id}-adapter.zip"
-    _check_room(bundle, contents)
-    with replacing(bundle) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, data in contents.items():
-            entry = zipfile.ZipInfo(f"{workspace.patient_id}-adapter/{name}", _TIME)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, data)
+    bundle, total = home(workspace, BUNDLE), sum(map(len, contents.values()))
+    with alone(workspace):
+        check_room(bundle, total + _ROOM_BYTES)
+        with replacing(bundle) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+            for name, data in contents.items():
+                archive.writestr(_entry(f"{bundle.stem}/{name}"), data)
     files = tuple((name, len(data), purpose(name)) for name, data in contents.items())
-    return Export(bundle, files, sum(len(data) for data in contents.values()))
+    return Export(bundle, files, total)
 
 
 def _contents(workspace: Workspace) -> dict[str, bytes]:
@@ -67,11 +65,12 @@ def _contents(workspace: Workspace) -> dict[str, bytes]:
     return contents | {CHECKSUMS: sums.encode()}
 
 
-def _check_room(bundle: Path, contents: Mapping[str, bytes]) -> None:
-    disk = next(folder for folder in bundle.parents if folder.is_dir())
-    free, needed = shutil.disk_usage(disk).free, sum(map(len, contents.values())) + _ROOM_BYTES
-    if free < needed:
-        raise ResonanceError("RZ-0801", path=bundle, needed=megabytes(needed), free=megabytes(free))
+def _entry(name: str) -> zipfile.ZipInfo:
+    """A file of the zip that tells nothing of when it was packed."""
+    entry = zipfile.ZipInfo(name, _TIME)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    return entry
 
 
 def purpose(name: str) -> str:

@@ -9,14 +9,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from filelock import FileLock, Timeout
 from peft import PeftModel
 from transformers import WhisperForConditionalGeneration
 
@@ -28,16 +26,15 @@ from ..messages import ResonanceError
 from ..settings import MAX_NEW_TOKENS, WINDOW_LADDER_S
 from ..whisper import SpeechModel, load_speech_model
 from ..windows import POSITIONS_PER_SECOND
-from ..workspace import Workspace, megabytes, replacing_folder, require
+from ..workspace import Workspace, replacing_folder, require
 from .bundle import purpose
 from .for_others import for_other_programs
 from .pages import model_card, readme_of_whole
+from .place import KINDS, alone, check_room, home
 
-KINDS = ("merged", "ct2-float32", "ct2-int8")
 WHISPER_WINDOW_S = max(WINDOW_LADDER_S)  # faster-whisper fills every clip up to this, whatever the model was made for
 _BYTES_EACH = {"merged": 4.0, "ct2-float32": 4.0, "ct2-int8": 1.15}  # of a parameter; in int8 a few stay float32
 _PAGES_BYTES = 1_000_000  # README, model card, settings, and what else is writing
-_LOCK = ".models.lock"
 
 
 @dataclass(frozen=True)
@@ -102,10 +99,9 @@ def export_model(workspace: Workspace, kind: str, base_model: str = "") -> Expor
     speech = load_speech_model(base, manifest.language)
     manifest = adapter.attach(speech, workspace.adapter)
     _merge(speech)
-    folder = workspace.export / f"{workspace.patient_id}-{kind}"
-    with _alone(workspace):
-        _remove_leftovers(workspace)
-        _check_room(folder, _bytes(kind, base))
+    folder = home(workspace, kind)
+    with alone(workspace):
+        check_room(folder, _bytes(kind, base))
         with replacing_folder(folder) as temporary:
             _write(speech, kind, temporary)
             _write_pages(workspace, manifest, kind, window_s, temporary)
@@ -151,30 +147,6 @@ def _merge(speech: SpeechModel) -> None:
     generation.language, generation.task = speech.language, "transcribe"
     # max_new_tokens would do as well, but transformers warns at every answer that max_length is there too
     generation.max_length = min(len(speech.prompt) + MAX_NEW_TOKENS, merged.config.max_target_positions)
-
-
-@contextmanager
-def _alone(workspace: Workspace) -> Iterator[None]:
-    """One at a time: what another process has half written would be taken for what a killed one left."""
-    workspace.export.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(workspace.export / _LOCK, timeout=0):
-            yield
-    except Timeout as error:
-        raise ResonanceError("RZ-0807", path=workspace.export) from error
-
-
-def _remove_leftovers(workspace: Workspace) -> None:
-    """Hidden folders of exports that were killed: they hold as much as a model, and a person's voice."""
-    for kind in KINDS:
-        for left in workspace.export.glob(f".{workspace.patient_id}-{kind}.*"):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _check_room(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder.parent).free
-    if free < needed:
-        raise ResonanceError("RZ-0801", path=folder, needed=megabytes(needed), free=megabytes(free))
 
 
 def _write(speech: SpeechModel, kind: str, folder: Path) -> None:
