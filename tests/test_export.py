@@ -63,6 +63,13 @@ def test_the_same_adapter_gives_the_same_bytes(trained: Workspace) -> None:
     assert export.export_adapter(trained).zip.read_bytes() == first
 
 
+def test_on_windows_too(trained: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A zip says which system made it, and Python asks the one that it runs on."""
+    first = export.export_adapter(trained).zip.read_bytes()
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert export.export_adapter(trained).zip.read_bytes() == first
+
+
 def test_every_file_says_what_it_is_for(trained: Workspace) -> None:
     purposes = {name: purpose for name, _, purpose in export.export_adapter(trained).files}
     assert len(set(purposes.values())) == len(purposes), "each has a purpose of its own"

@@ -1,6 +1,6 @@
 """The zip: an adapter, the files that other programs look for, and two pages for people.
 
-The same adapter gives the same bytes: the files stand in order of their names, at one fixed time.
+The same adapter gives the same bytes: the files stand in order of their names, at one fixed time, from one system.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .pages import model_card, readme
 from .place import BUNDLE, alone, check_room, home
 
 _TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
+_UNIX = 3  # of ``create_system``
 _ROOM_BYTES = 1_000_000  # beside the files themselves: the zip's table, and what else is writing
 
 
@@ -66,9 +67,10 @@ def _contents(workspace: Workspace) -> dict[str, bytes]:
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
-    """A file of the zip that tells nothing of when it was packed."""
+    """A file of the zip that tells nothing of when and on which system it was packed."""
     entry = zipfile.ZipInfo(name, _TIME)
     entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.create_system = _UNIX  # whose rights follow
     entry.external_attr = 0o644 << 16
     return entry
 
