@@ -1,7 +1,7 @@
 """Real weights, real speech: the whole models say what the adapter says, in every form, at 30 s.
 
-Parity needs no good adapter, so this one is random; ``benchmarks/parity_exports.py`` measures a trained one
-(benchmarks/RESULTS.md).
+Parity needs no good adapter, so this one is random, and six clips keep it short: ``test_export_whole.py`` asks twenty
+of a small model, ``benchmarks/parity_exports.py`` twenty of this one with a trained adapter (benchmarks/RESULTS.md).
 """
 
 from __future__ import annotations

@@ -63,7 +63,8 @@ def voice(folder: Path, base_folder: Path | str, clips: list[Path]) -> Voice:
 
 @pytest.fixture(scope="module")
 def clips(converted_sample: Workspace) -> list[Path]:
-    return [utterance.wav for utterance in load_utterances(converted_sample)[::20][:6]]
+    """The twenty that every kind of model is asked."""
+    return [utterance.wav for utterance in load_utterances(converted_sample)[::6]][:20]
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,14 @@ def run_script(folder: Path, clip: Path, home: Path) -> str:
     return done.stdout.strip()
 
 
+def same(heard: list[str], voice: Voice) -> int:
+    """How many of the answers are the adapter's letter for letter; the others are shown."""
+    pairs = [(one, other.strip()) for one, other in zip(voice.answers, heard, strict=True)]
+    differ = [pair for pair in pairs if len(set(pair)) > 1]
+    print(f"{len(differ)} of {len(pairs)} otherwise: {differ}")
+    return len(pairs) - len(differ)
+
+
 # ── Merged ───────────────────────────────────────────────────────────────────
 def test_merged_answers_as_the_adapter_does_to_a_bare_generate(practice: Voice) -> None:
     made = export.export_model(practice.workspace, "merged")
@@ -129,7 +138,7 @@ def test_merged_answers_as_the_adapter_does_to_a_bare_generate(practice: Voice) 
     sounds = [read_wav(clip) for clip in practice.clips]
     features = processor(sounds, sampling_rate=16_000, return_tensors="pt").input_features
     answers = processor.batch_decode(model.generate(features), skip_special_tokens=True)
-    assert [answer.strip() for answer in answers] == practice.answers
+    assert same(answers, practice) == len(practice.clips) == 20
     speech = load_speech_model(practice.base)
     adapter.attach(speech, practice.workspace.adapter)
     start = torch.tensor([speech.prompt] * len(features))
@@ -199,7 +208,7 @@ def test_faster_whisper_answers_as_the_adapter_does_at_30_seconds(long: Voice, t
         assert message("export.whole.window.other", lang, trained="4", window="30") in page
     assert 10 <= len(script_of(made.folder).splitlines()) <= 20 and "resonance" not in script_of(made.folder)
     assert run_script(made.folder, long.clips[0], tmp_path) == long.answers[0]
-    assert heard_by_faster_whisper(made.folder, "float32", long.clips) == long.answers
+    assert same(heard_by_faster_whisper(made.folder, "float32", long.clips), long) == len(long.clips) == 20
 
 
 def test_int8_is_a_third_of_the_size_and_answers_mostly_the_same(long: Voice, tmp_path: Path) -> None:
@@ -207,9 +216,7 @@ def test_int8_is_a_third_of_the_size_and_answers_mostly_the_same(long: Voice, tm
     made = export.export_model(long.workspace, "ct2-int8", str(long.base.folder))
     assert (made.folder / "model.bin").stat().st_size < (full.folder / "model.bin").stat().st_size / 3
     heard = heard_by_faster_whisper(made.folder, "int8", long.clips)
-    same = sum(one == other for one, other in zip(heard, long.answers, strict=True))
-    print(f"int8: {same} of {len(heard)} answers are those of the adapter")
-    assert same >= len(heard) / 2
+    assert same(heard, long) >= len(heard) / 2
     assert run_script(made.folder, long.clips[0], tmp_path) == heard[0]
 
 
