@@ -136,6 +136,11 @@ def test_another_program(answer: bytes, code: str) -> None:
     assert TOKEN.encode() not in received, "a stranger is not told the key"
 
 
+def test_an_answer_that_nobody_can_unpack() -> None:
+    with canned(http("200 OK", "<h1>Welcome</h1>", "Content-Encoding: gzip")) as (place, _):
+        failed(check_service(f"http://{place}", TOKEN), "tls", "RZ-1015")
+
+
 def test_a_service_that_is_still_loading_is_asked_about_the_key_but_for_no_answer(root: Path) -> None:
     loaded = threading.Event()
 

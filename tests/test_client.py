@@ -365,6 +365,12 @@ def test_the_qr_code_is_an_svg_that_differs_by_text() -> None:
         "http://a:0",
         "http://主机",
         "http://key@a",
+        "http://192.168.1.256",
+        "http://a..b",
+        f"http://{'a' * 64}.example.com",
+        "http://xn--a",
+        "http://a\x7f",
+        "http://a/\x00",
     ],
 )
 def test_an_address_that_is_none_is_refused(url: str) -> None:
@@ -530,6 +536,8 @@ def test_a_path_that_the_service_does_not_have(url: str) -> None:
         (http("400 Bad Request", "[]"), "RZ-1015", "400"),
         (http("200 OK", "<h1>Welcome</h1>"), "RZ-1015", "JSON"),
         (http("200 OK", '["text"]'), "RZ-1015", "JSON"),
+        (http("200 OK", "[" * 100_000), "RZ-1015", "JSON"),
+        (http("200 OK", json.dumps(GOOD), "Content-Encoding: gzip"), "RZ-1015", "JSON"),  # which it is not
         (http("200 OK", json.dumps({**GOOD, "text": None} | {"duration": 1})[:-30] + "}"), "RZ-1015", "JSON"),
         (http("200 OK", json.dumps({k: v for k, v in GOOD.items() if k != "model"})), "RZ-1015", "model"),
     ],

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import httpx
 import segno
 
 from ..messages import ResonanceError
@@ -22,8 +23,9 @@ def app_address(url: str) -> str:
     """What goes into the app's field for a custom speech service: ``url`` with ``/transcribe`` once. Raises RZ-1001."""
     try:
         parts = urlsplit(url.strip())
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:  # a port that is no number
+        host = httpx.URL(url.strip()).host.encode("idna")  # what is no name would fail later, and without a sentence
+        usable = parts.scheme in ("http", "https") and bool(host) and (parts.port is None or parts.port > 0)
+    except (ValueError, httpx.InvalidURL):  # a port that is no number, 192.168.1.256, a..b
         usable = False
     if not usable or any(c.isspace() for c in url.strip()) or not parts.netloc.isascii() or "@" in parts.netloc:
         raise ResonanceError("RZ-1001", url=shown(url))

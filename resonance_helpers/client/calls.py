@@ -194,7 +194,7 @@ class ResonanceClient(_Calls):
                     response = None
         except StopIteration as end:
             return end.value
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise on_the_way(error, self._timeout_s) from error
 
 
@@ -250,7 +250,7 @@ class AsyncResonanceClient(_Calls):
                     response = None
         except StopIteration as end:
             return end.value
-        except httpx.TransportError as error:  # may ask the address once more, which blocks
+        except httpx.RequestError as error:  # may ask the address once more, which blocks
             raise await anyio.to_thread.run_sync(on_the_way, error, self._timeout_s) from error
 
 

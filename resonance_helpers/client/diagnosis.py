@@ -51,7 +51,7 @@ class _Visit:
         """The answer to a question; RZ-10xx where there is none."""
         try:
             return self.http.get((address or without_key(self.address)).removesuffix(ROUTE) + path, headers=headers)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise on_the_way(error, TIMEOUT_S) from error
 
 

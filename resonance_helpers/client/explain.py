@@ -21,10 +21,12 @@ _NO_HOST = ("Name or service", "nodename", "getaddrinfo failed", "No address", "
 
 
 # ── No answer ────────────────────────────────────────────────────────────────
-def on_the_way(error: httpx.TransportError, timeout_s: float) -> ResonanceError:
-    """Why a request got no answer. May ask the address once more, for up to two seconds."""
+def on_the_way(error: httpx.RequestError, timeout_s: float) -> ResonanceError:
+    """Why a request got no answer that can be read. May ask the address once more, for up to two seconds."""
     address, words = str(error.request.url), _said_by_the_system(error)
     secure = address.startswith("https")
+    if isinstance(error, httpx.DecodingError):  # compressed, it says, and is not
+        return ResonanceError("RZ-1015", url=shown(address), reason=message("client.reason.no_json"))
     if isinstance(error, httpx.TimeoutException):
         return ResonanceError("RZ-1014", url=shown(address), seconds=f"{timeout_s:g}")
     if secure and any(sign in words.upper().replace(" ", "_") for sign in _NO_TLS):
@@ -117,7 +119,7 @@ def content_of(response: httpx.Response) -> dict[str, Any] | None:
     """The answer as a JSON object; None where it is anything else."""
     try:
         content = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 
