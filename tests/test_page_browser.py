@@ -420,7 +420,8 @@ def test_axe_finds_nothing(doubting: str, open_page: Open, scheme: str) -> None:
     page = open_page(doubting, color_scheme=scheme, reduced_motion="reduce")
 
     def clean(name: str) -> None:
-        found = axe.run(page, options={"resultTypes": ["violations"]})
+        rules = {"color-contrast-enhanced": {"enabled": True}}  # AAA, 7 : 1
+        found = axe.run(page, options={"resultTypes": ["violations"], "rules": rules})
         assert not found.violations_count, f"{name}: {found.generate_report()}"
 
     clean("ready")
@@ -455,7 +456,27 @@ def test_targets_are_large_and_nothing_is_cut_off(doubting: str, open_page: Open
         assert talk["width"] * talk["height"] > 0.25 * width * height, "the large button is large"
 
 
-def test_the_pictures_in_the_documentation_are_small() -> None:
+def test_no_word_is_broken(doubting: str, open_page: Open) -> None:
+    for width in (320, 390):
+        page = open_page(doubting, viewport={"width": width, "height": 844}, locale="en-GB")
+        say_it(page, 0.8)
+        page.locator("#yes").click()
+        words = page.locator("#choices button:visible span[data-text]")
+        broken = words.evaluate_all("""spans => spans.flatMap(span => {
+            const isBroken = (word) => {
+                const range = document.createRange();
+                range.setStart(span.firstChild, word.index);
+                range.setEnd(span.firstChild, word.index + word[0].length);
+                return range.getClientRects().length > 1;
+            };
+            return [...span.textContent.matchAll(/\\S+/g)].filter(isBroken).map(String);
+        })""")
+        assert words.count() == 2 and not broken
+
+
+def test_the_pictures_in_the_documentation_are_small_and_shown() -> None:
     folder = Path(__file__).resolve().parents[1] / "docs"
     for name in ("page-phone.png", "page-desktop.png"):
         assert 5_000 < (folder / name).stat().st_size <= 150_000
+        for page in ("app-contract.md", "app-contract.zh.md"):
+            assert f"]({name})" in (folder / page).read_text(encoding="utf-8")
