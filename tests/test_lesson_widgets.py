@@ -16,6 +16,7 @@ from resonance_helpers import ResonanceError, Workspace
 from resonance_helpers.client import Step, Transcript
 from resonance_helpers.evaluation import BeforeAfter, Report, TestRow, judge
 from resonance_helpers.export import Export, ExportedModel
+from resonance_helpers.messages import LANGUAGES, message
 from resonance_helpers.scoring import score
 from resonance_helpers.training import Outlook, Point, TrainingResult
 from resonance_helpers.widgets import learning, lines, serving
@@ -276,6 +277,17 @@ def test_another_error_than_a_refusal_is_not_taken_for_one() -> None:
 
     with pytest.raises(OSError, match="no network"):
         serving.expect_refusal(break_down)
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_beside_the_address_stands_which_key_fits_which_service(
+    lang: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESONANCE_LANG", lang)
+    serving.show_app_address("https://u12345-8000.proxy.example.com/transcribe")
+    shown = capsys.readouterr().out
+    assert message("widget.codes.app") in shown, "an app with one field needs the address with its own key"
+    assert "server.token" in shown and "PUBLIC_URL" in shown, "the lesson's key opens no other service"
 
 
 def test_the_request_that_is_shown_holds_no_key_and_quotes_the_path(capsys: pytest.CaptureFixture[str]) -> None:

@@ -211,8 +211,9 @@ def show_doors(workspace: Workspace) -> None:
 
 # ── Lesson 10 ────────────────────────────────────────────────────────────────
 def show_app_address(address: str) -> None:
-    """The address that goes into an app's settings, and where the key is: shown, it would be in the saved notebook."""
-    rows = [(message("lesson10.address"), address), (message("lesson09.key"), message("lesson09.key.where"))]
+    """The address that goes into an app's settings, and which key: shown, it would be in the saved notebook."""
+    key = message("lesson10.key.where", button=message("widget.codes.app"))
+    rows = [(message("lesson10.address"), address), (message("lesson10.key"), key)]
     html_table([message("lesson10.field"), message("lesson10.value")], rows)
 
 
