@@ -176,7 +176,7 @@ class _Run:
                 with mask_spectrum(self.speech.whisper.config, "spectrum" in self.settings.augment):
                     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
                 return trainer.state.global_step, trainer.diverged
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 if self.settings.batch_size == 1:

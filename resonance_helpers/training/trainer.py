@@ -28,6 +28,8 @@ from .data import IGNORED, SimilarLengths, collate
 from .records import Event, Guess, Point, RunLog, best_point
 
 SHOWN_CLIPS = 5  # dev clips whose guesses the learner watches
+# How torch says it on a CPU under Windows, on a CPU elsewhere, and for the driver of a GPU
+OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 
 
 class SpeechTrainer(Seq2SeqTrainer):
@@ -195,5 +197,6 @@ def build(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch ran out of memory: on a GPU it says so by a class, on a CPU only in words."""
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+    """Whether memory ran out: mostly torch has a class for it, a CPU and the driver of a GPU say it only in words."""
+    said = any(words in str(error) for words in OUT_OF_MEMORY)
+    return said or isinstance(error, torch.OutOfMemoryError | MemoryError)
