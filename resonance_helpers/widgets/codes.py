@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 import ipywidgets as widgets
 from IPython.display import display
@@ -17,6 +15,7 @@ from ..charts.markup import escape
 from ..charts.serving import qr_card
 from ..client import app_address as whole_address
 from ..client import qr_svg
+from ..client.address import is_this_machine
 from ..messages import ResonanceError, message
 from ..service import links
 from ..workspace import Workspace
@@ -60,18 +59,10 @@ class PhoneCodes:
             self.shown.value = f"<p>{escape(error)}</p>"
 
     def _warnings(self, kind: str) -> list[str]:
-        parts = urlsplit(self._url)
-        if _is_this_machine(parts.hostname or ""):
+        if is_this_machine(self._url):
             return [message("widget.codes.loopback")]
-        return [message("widget.codes.http")] if kind == "page" and parts.scheme == "http" else []
+        return [message("widget.codes.http")] if kind == "page" and self._url.startswith("http:") else []
 
     def _ipython_display_(self) -> None:
         plain = message("widget.codes.plain", url=self._url)
         display({**self.box._repr_mimebundle_(), "text/plain": plain}, raw=True)
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
