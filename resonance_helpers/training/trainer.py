@@ -197,6 +197,6 @@ def build(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: mostly torch has a class for it, a CPU and the driver of a GPU say it only in words."""
+    """Whether memory ran out: torch has a class for it on a GPU, on a CPU and from the driver it is only words."""
     said = any(words in str(error) for words in OUT_OF_MEMORY)
     return said or isinstance(error, torch.OutOfMemoryError | MemoryError)
