@@ -26,7 +26,7 @@ from resonance_helpers.audio import load, read_wav
 from resonance_helpers.base_models import resolve
 from resonance_helpers.labels import read_labels
 from resonance_helpers.scoring import score
-from resonance_helpers.settings import ALL_LINEAR, PRESETS, LoraSettings, TrainingSettings
+from resonance_helpers.settings import ALL_LINEAR, PRESETS, TrainingSettings
 from resonance_helpers.splits import split_utterances
 from resonance_helpers.text import normalise
 from resonance_helpers.utterances import Utterance, load_utterances
@@ -35,7 +35,7 @@ from resonance_helpers.workspace import Workspace, write_json
 
 BASE = TrainingSettings(steps=60)  # 90 with the finishing part
 GUIDE = replace(BASE, lora=PRESETS["guide"].lora)
-ALL = replace(BASE, lora=LoraSettings(target_modules=ALL_LINEAR))
+ALL = replace(GUIDE, lora=replace(GUIDE.lora, target_modules=ALL_LINEAR))
 CONFIGURATIONS: dict[str, TrainingSettings] = {
     "both, q v": GUIDE,
     "encoder, q v": replace(GUIDE, lora=replace(GUIDE.lora, parts=("encoder",))),
