@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from resonance_helpers import Workspace
 from resonance_helpers.audio import read_wav
@@ -46,6 +48,39 @@ def test_a_batch_is_as_long_as_its_longest_clip(
     mixed = collate([table[i] for i in range(len(clips))])["input_features"]
     assert short.shape[2] == max(table[i]["frames"] for i in range(4)) < mixed.shape[2] <= 100 * WINDOW_S
     assert torch.equal(mixed[:4, :, : short.shape[2]], short)
+
+
+def test_features_are_computed_once_and_again_only_for_something_else(
+    clips: tuple[Utterance, ...], speech: SpeechModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, computed = feature_table(clips, speech, WINDOW_S, True, tmp_path / "new"), []
+    usual = SpeechModel.label_ids  # asked for each row that is computed
+    monkeypatch.setattr(SpeechModel, "label_ids", lambda *given: computed.append(given[1]) or usual(*given))
+    again = feature_table(clips, speech, WINDOW_S, True, tmp_path / "new")
+    assert not computed and again[:].keys() == first[:].keys()
+    assert all(torch.equal(again[i]["input_features"], first[i]["input_features"]) for i in range(len(clips)))
+    assert {Path(file["filename"]).parent for file in again.cache_files} == {tmp_path / "new"}
+    other = replace(speech, base=replace(speech.base, folder=other_weights(speech, tmp_path / "other")))
+    changes: tuple[tuple[object, ...], ...] = (
+        ((replace(clips[0], text="别的话"), *clips[1:]), speech, WINDOW_S, True),
+        ((replace(clips[0], wav=clips[1].wav), *clips[1:]), speech, WINDOW_S, True),
+        (clips, speech, WINDOW_S, False),
+        (clips, replace(speech, language="en"), WINDOW_S, True),
+        (clips, other, WINDOW_S, True),  # a folder that has the same name elsewhere
+    )
+    for change in changes:
+        computed.clear()
+        feature_table(*change, tmp_path / "new")  # type: ignore[arg-type]
+        assert len(computed) == len(clips)
+
+
+def other_weights(speech: SpeechModel, folder: Path) -> Path:
+    """A copy of the base model of ``speech`` in which a number differs."""
+    shutil.copytree(speech.base.folder, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.decoder.layer_norm.bias"] += 1
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder
 
 
 def test_what_is_cut_off_is_silence(clips: tuple[Utterance, ...], speech: SpeechModel, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from datasets import Dataset, Features, List, Value
 from datasets.utils.logging import disable_progress_bar
 from torch.utils.data import Sampler
 
+from ..adapter import identity
 from ..audio import read_wav
 from ..augmentation import Augmentation
 from ..utterances import Utterance, data_hash
@@ -89,7 +90,7 @@ def feature_table(
     columns = {"input_features": List(List(Value("float32"), length=frames)), "labels": List(Value("int64"))}
     if cut:
         columns["frames"] = Value("int64")
-    key = [data_hash(utterances), window_s, cut, speech.base.name, speech.base.revision, speech.language]
+    key = [data_hash(utterances), window_s, cut, identity(speech), speech.language]
     fingerprint = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     cache.mkdir(parents=True, exist_ok=True)
 
