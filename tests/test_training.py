@@ -14,15 +14,15 @@ import torch
 from safetensors.torch import load_file
 
 from resonance_helpers import Workspace, adapter, evaluation, open_workspace, training
-from resonance_helpers.audio import load, read_wav, write_wav
+from resonance_helpers.audio import load, write_wav
 from resonance_helpers.base_models import resolve
 from resonance_helpers.consent import Consent, write_consent
 from resonance_helpers.labels import read_labels, write_labels
 from resonance_helpers.messages import ResonanceError
 from resonance_helpers.settings import PRACTICE_MODEL, PRESETS, TrainingSettings
-from resonance_helpers.training.data import collate
+from resonance_helpers.training.data import collate, feature_table
 from resonance_helpers.training.records import Point, best_point, read_split
-from resonance_helpers.utterances import load_utterances
+from resonance_helpers.utterances import Utterance, load_utterances
 from resonance_helpers.whisper import load_speech_model
 from resonance_helpers.workspace import REPOSITORY
 
@@ -283,14 +283,14 @@ def test_the_first_loss_is_that_of_the_guide(shared_speech: Path, whisper_base: 
     theirs, processor = guide["load"](str(whisper_base))
     speech = load_speech_model(resolve(str(whisper_base), tmp_path))
     ours = adapter.add_fresh(speech, PRESETS["default"].lora)
-    their_rows, our_rows = [], []
+    clips = []
     for label in read_labels(shared_speech / "healthy_speaker" / "labels.json")[:4]:
-        wav = tmp_path / "clip.wav"
+        wav = tmp_path / f"{len(clips)}.wav"
         write_wav(wav, load(shared_speech / "healthy_speaker" / label.audio, 30.0))
-        their_rows.append(guide["prepare"](processor, wav, label.text))
-        features = speech.features([read_wav(wav)], 30.0)[0]
-        our_rows.append({"input_features": features, "labels": speech.label_ids(label.text)})
-    batches = (guide["collate"](their_rows), collate(our_rows))
+        clips.append(Utterance(label.audio, wav, label.text, 1, None, None, 30.0))
+    their_rows = [guide["prepare"](processor, clip.wav, clip.text) for clip in clips]
+    our_rows = feature_table(clips, speech, 30.0, False, tmp_path / "cache")
+    batches = (guide["collate"](their_rows), collate([our_rows[i] for i in range(len(clips))]))
     assert torch.equal(batches[0]["labels"], batches[1]["labels"])
     expected, found = (
         content_loss(model.eval(), batch, processor.tokenizer.eos_token_id)
