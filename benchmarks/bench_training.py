@@ -36,6 +36,7 @@ HERE = Path(__file__).resolve().parent
 PATIENT = "bench"
 WINDOW_ONLY: dict[str, Any] = {
     "augment": (),
+    "native_every": 0,
     "lora": PRESETS["guide"].lora,
 }  # and nothing else differs from the guide's step
 SIDES: dict[str, tuple[Precision | None, dict[str, Any]]] = {  # None: what the package chooses for this machine

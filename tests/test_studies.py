@@ -25,7 +25,7 @@ from resonance_helpers.labels import read_labels, write_labels
 from resonance_helpers.messages import LANGUAGES, message
 from resonance_helpers.scoring import score
 from resonance_helpers.scoring.curve import WORTH, CurvePoint, Gain
-from resonance_helpers.settings import PRACTICE_MODEL
+from resonance_helpers.settings import PRACTICE_MODEL, TrainingSettings
 from resonance_helpers.text import normalise, toneless
 from resonance_helpers.training.records import read_split
 from resonance_helpers.utterances import load_utterances
@@ -196,6 +196,20 @@ def test_other_recordings_or_settings_have_another_folder(own_sample: Workspace)
     write_labels(own_sample.labels, [replace(labels[0], split="test"), *labels[1:]])
     others.append(folder())
     assert len({first, *others}) == 5
+
+
+def test_a_retraining_is_the_training_of_lesson_six(own_sample: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the curve is that of another recipe than the one whose adapter the person gets."""
+    used: list[TrainingSettings] = []
+
+    def stop(workspace: Workspace, settings: TrainingSettings, *rest: Any, **named: Any) -> None:
+        used.append(settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", stop)
+    with pytest.raises(KeyboardInterrupt):
+        learning_curve(own_sample, seeds=[TrainingSettings().seed], base_model=PRACTICE_MODEL)
+    assert used == [TrainingSettings()]
 
 
 @pytest.mark.parametrize("sizes", [[10], [10, 10], [1, 20], [10, 35], []])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from resonance_helpers import Workspace
 from resonance_helpers.audio import read_wav
 from resonance_helpers.augmentation import Augmentation
 from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE, TrainingSettings
+from resonance_helpers.splits import DevSplit
 from resonance_helpers.training.data import Draws, SimilarLengths, augmented_table, collate, feature_table
 from resonance_helpers.utterances import Utterance, load_utterances
 from resonance_helpers.whisper import SpeechModel, load_speech_model
@@ -146,6 +149,19 @@ def test_now_and_then_two_clips_are_heard_at_the_native_window(
     assert [len(batch["labels"]) for batch in batches] == [4, 2, 4, 2]
     frames = [batch["input_features"].shape[2] for batch in batches]
     assert frames[1] == frames[3] == 100 * speech.native_window_s and max(frames[0], frames[2]) <= 300
+
+
+@pytest.mark.parametrize("changes", [{}, {"augment": ()}, {"window_s": 4.0}], ids=["default", "as recorded", "asked"])
+def test_the_native_window_is_heard_whatever_else_was_chosen(
+    changes: dict[str, Any], clips: tuple[Utterance, ...], speech: SpeechModel, converted_sample: Workspace
+) -> None:
+    """An adapter that never heard it repeats itself without end there."""
+    settings = TrainingSettings(native_every=2, **changes)
+    run = importlib.import_module("resonance_helpers.training.train")._Run(
+        converted_sample, settings, speech, 3.0, DevSplit((), (), "takes"), None, None, None
+    )
+    table = run._table(clips[:4], 0)
+    assert [len(table.__getitems__([0, 1, 2, 3])) for _ in range(4)] == [4, 2, 4, 2]
 
 
 def test_some_clips_are_learned_behind_the_bare_prompt(clips: tuple[Utterance, ...], speech: SpeechModel) -> None:

@@ -1,7 +1,7 @@
 """From utterances to the batches that the trainer eats.
 
-The table is a ``datasets.Dataset`` of paths and texts (audio stays outside: ``Audio()`` would need torchcodec). Without
-augmentation the features are computed once and kept in ``OUTPUT_DIR/cache``; with it they are new at every use.
+The table is a ``datasets.Dataset`` of paths and texts (audio stays outside: ``Audio()`` would need torchcodec). Where
+nothing is drawn the features are computed once and kept in ``OUTPUT_DIR/cache``; else they are new at every use.
 
 A row that says how many ``frames`` it needs lets its batch be cut to the longest of them: silence behind every clip of
 a batch teaches nothing and costs as much as speech.

@@ -218,16 +218,11 @@ class _Run:
     def _table(self, utterances: tuple[Utterance, ...], steps_before: int) -> Any:
         drawn = steps_before * self.settings.accumulation
         cut = not self.settings.window_s  # a window that was asked for is kept
-        if self.settings.augment:
-            is_short = cut and self.window_s < self.speech.native_window_s
-            draws = Draws(
-                Augmentation(self.settings.augment),
-                self.settings.seed,
-                before=drawn,
-                native_every=self.settings.native_every if is_short else 0,
-            )
-            return augmented_table(utterances, self.speech, self.window_s, cut, draws)
-        return feature_table(utterances, self.speech, self.window_s, cut, self.workspace.cache / "features")
+        native_every = self.settings.native_every if self.window_s < self.speech.native_window_s else 0
+        if not (self.settings.augment or native_every):
+            return feature_table(utterances, self.speech, self.window_s, cut, self.workspace.cache / "features")
+        draws = Draws(Augmentation(self.settings.augment), self.settings.seed, before=drawn, native_every=native_every)
+        return augmented_table(utterances, self.speech, self.window_s, cut, draws)
 
 
 def _by_length(

@@ -22,10 +22,9 @@ from ..base_models import default_name, resolve, tensors_sha256
 from ..consent import require_consent
 from ..labels import read_labels, write_labels
 from ..scoring.curve import Answer
-from ..settings import WINDOW_LADDER_S, TrainingSettings, plain
+from ..settings import TrainingSettings, plain
 from ..splits import split_utterances
 from ..utterances import Utterance, data_hash, load_utterances
-from ..windows import choose_window
 from ..workspace import Workspace, write_json
 
 ANSWERS = "answers.json"  # written last: where it lies, the retraining is finished
@@ -69,8 +68,8 @@ class Study:
 def prepare(workspace: Workspace, name: str, steps: int | None, base_model: str = "", language: str = "zh") -> Study:
     """Convert what is not converted yet, make the split that all retrainings share, and find the base model.
 
-    The split is that of a default training: its test part stays the same for every size and seed. So does the window,
-    chosen from the longest of all recordings. Raises what ``training.train`` would raise, before anything is trained.
+    The split is that of a default training: its test part stays the same for every size and seed. Raises what
+    ``training.train`` would raise, before anything is trained.
     """
     adapter.refuse_other_patient(workspace)
     require_consent(workspace, "training")
@@ -78,8 +77,7 @@ def prepare(workspace: Workspace, name: str, steps: int | None, base_model: str 
     utterances = load_utterances(workspace)
     settings = TrainingSettings()
     split = split_utterances(utterances, settings.seed)
-    window_s = choose_window(max(u.seconds for u in utterances), WINDOW_LADDER_S[-1])
-    settings = replace(settings, window_s=window_s, steps=settings.steps if steps is None else steps)
+    settings = replace(settings, steps=settings.steps if steps is None else steps)
     base = resolve(default_name(workspace, base_model), workspace.cache / "base_models")
     test = split.known + split.new
     key = [__version__, language, plain(settings), base.name, base.revision, tensors_sha256(base.folder)]
