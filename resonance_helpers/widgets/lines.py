@@ -86,7 +86,7 @@ def _jupyter_folder() -> Path | None:
             if about.is_file():
                 return Path(json.loads(about.read_text(encoding="utf-8"))["root_dir"])
     except (psutil.Error, OSError, ValueError, KeyError):
-        pass
+        return None  # a forebear that may not be asked, or a server that says it in another way
     return None
 
 
