@@ -69,7 +69,10 @@ def test_a_killed_run_comes_to_the_same_adapter(
     workspace = replace(converted_sample, output_dir=tmp_path)
     killed_after(steps, workspace)
     assert not workspace.adapter.exists()
-    result = training.train(workspace, SETTINGS)
+    told: list[training.Event] = []
+    result = training.train(workspace, SETTINGS, on_event=told.append)
+    assert tuple(event.point for event in told) == result.history, "the live curve is whole, as the kept one is"
+    assert tuple(guess for event in told for guess in event.guesses) == result.guesses
     assert result.resumed_from == resumed_from and (result.steps, result.best_step) == (whole.steps, whole.best_step)
     assert [(p.step, p.dev_cer) for p in result.history] == [(p.step, p.dev_cer) for p in whole.history]
     expected, found = (load_file(r.adapter_dir / adapter.WEIGHTS) for r in (whole, result))
@@ -84,7 +87,7 @@ def test_a_killed_run_comes_to_the_same_adapter(
 def test_only_whole_checkpoints_of_the_same_plan_are_taken_up(converted_sample: Workspace, tmp_path: Path) -> None:
     workspace = replace(converted_sample, output_dir=tmp_path)
     killed_after(8, workspace)
-    (killed,) = workspace.runs.iterdir()
+    (killed,) = (path.parent for path in workspace.runs.glob("*/plan.json"))
     plan = json.loads((killed / "plan.json").read_text())["plan"]
     before = sorted(path.relative_to(killed) for path in killed.rglob("*"))
     other = RunLog(workspace, "another plan")
@@ -96,6 +99,19 @@ def test_only_whole_checkpoints_of_the_same_plan_are_taken_up(converted_sample: 
         file.write('{"step": 7, "sec')  # the process ended in the middle of a line
     again = RunLog(workspace, plan)
     assert again.folder == killed and again.resumed_from == 3 and again.history[-1].step == 3
+
+
+def test_a_second_training_waits_for_the_first(converted_sample: Workspace, tmp_path: Path) -> None:
+    """The kernel of a closed browser goes on; its run must not be taken for a killed one."""
+    workspace = replace(converted_sample, output_dir=tmp_path)
+    command = [sys.executable, "-c", CHILD, str(workspace.data_dir), str(workspace.output_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout and first.stdout.readline() == "step\n"
+        with pytest.raises(ResonanceError, match="RZ-0623"):
+            training.train(workspace, SETTINGS)
+        assert len(list(workspace.runs.glob("*/plan.json"))) == 1, "nothing was begun"
+        first.kill()
+    assert training.train(workspace, replace(SETTINGS, steps=3)).steps >= 3, "a killed one holds nothing"
 
 
 # ── Memory ───────────────────────────────────────────────────────────────────

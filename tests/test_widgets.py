@@ -166,6 +166,14 @@ def test_live_training_grows_in_place_and_stops_when_asked(screen: Screen, lang:
     assert message("widget.training.stopping") in screen.words()
 
 
+def test_what_is_measured_again_takes_the_place_of_what_was_lost(screen: Screen) -> None:
+    live = widgets.LiveTraining(60)
+    for step, cer in ((5, None), (20, 0.5), (25, None), (40, 0.3), (25, None)):  # memory ran out after step 40
+        live.on_event(event(step, cer, loss=float(step)))
+    live._stop_listening()
+    assert [point.step for point in live.history] == [5, 20, 25] and [guess.step for guess in live.guesses] == [20]
+
+
 @pytest.mark.parametrize(("price", "said"), [(0.0, False), (2.4, True)])
 def test_what_a_rented_machine_costs_is_said_once_its_speed_is_known(screen: Screen, price: float, said: bool) -> None:
     live = widgets.LiveTraining(60, yuan_per_hour=price)

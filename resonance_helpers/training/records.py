@@ -13,11 +13,14 @@ import importlib.util
 import json
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from ..messages import ResonanceError
 from ..splits import DevSplit, Split
@@ -26,7 +29,7 @@ from ..workspace import Workspace, require, write_json, write_text
 
 FACTS, SPLIT, HISTORY, GUESSES = "run.json", "split.json", "history.jsonl", "guesses.jsonl"
 PLAN, CHOSEN, CHECKPOINTS = "plan.json", "chosen.json", "checkpoints"
-TENSORBOARD = "tensorboard"
+TENSORBOARD, LOCK = "tensorboard", ".training.lock"
 MEASURED = ("loss", "dev_cer", "dev_loss", "learning_rate")  # of a ``Point``
 
 
@@ -116,6 +119,20 @@ def best_point(history: Sequence[Point], dev_clips: int, not_before: int = 0) ->
     return min((round(loss, 3), point.step, point) for cer, loss, point in tested if cer <= as_good)[-1]
 
 
+@contextmanager
+def only_training(workspace: Workspace) -> Iterator[None]:
+    """One training at a time for each patient: a second one would take the first one's run for a killed one.
+
+    Raises RZ-0623 where another process, such as the kernel of a closed browser, is training. A killed one holds nothing.
+    """
+    workspace.runs.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(workspace.runs / LOCK, timeout=0):
+            yield
+    except Timeout as error:
+        raise ResonanceError("RZ-0623", path=workspace.output_dir) from error
+
+
 class RunLog:
     """Writes one run's story; the only writer of a run folder.
 
@@ -153,6 +170,13 @@ class RunLog:
         self.guesses = [Guess(**line) for line in _lines(self.folder / GUESSES) if line["step"] <= self.reached]
         for name, records in ((HISTORY, self.history), (GUESSES, self.guesses)):
             write_text(self.folder / name, _as_lines(records))
+
+    def tell_again(self, total_steps: int, on_event: Callable[[Event], None]) -> None:
+        """What a killed run had done, as if it happened now: whoever draws the events has the whole curve then."""
+        for point in self.history:
+            guesses = tuple(g for g in self.guesses if g.step == point.step) if point.dev_cer is not None else ()
+            left = point.seconds / point.step * (total_steps - point.step)
+            on_event(Event(point, total_steps, left, guesses))
 
     def choose(self, phase: dict[str, Any]) -> None:
         """Remember what the first part of the run chose, in case that the second is cut short."""

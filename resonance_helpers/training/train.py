@@ -35,7 +35,7 @@ from ..windows import choose_window
 from ..workspace import Workspace, disk_full_is_said
 from .data import Draws, augmented_table, feature_table
 from .outlook import fewest_steps
-from .records import CHECKPOINTS, Event, RunLog, TrainingResult
+from .records import CHECKPOINTS, Event, RunLog, TrainingResult, only_training
 from .trainer import SpeechTrainer, Teller, build, is_out_of_memory
 
 FINISHING_RATE = 0.5  # of the learning rate, to begin with; the whole rate shakes what was learned (loss 0.02 to 0.18)
@@ -57,9 +57,11 @@ def train(
     ``on_event`` hears of every logged step and every evaluation; ``should_stop`` is asked after each step. Raises
     RZ-0005 (another patient's adapter lies there), RZ-041x (no consent), RZ-0006 (lesson 05 missing), RZ-0406 (too few
     recordings), RZ-0604 (too long for the model), RZ-065x (no base model), RZ-0621 (diverged at once), RZ-0622 (no
-    memory for one clip), RZ-0004 (the disk is full). An earlier adapter stays until the new one is whole.
+    memory for one clip), RZ-0623 (another process is training), RZ-0004 (the disk is full). An earlier adapter stays
+    until the new one is whole.
 
-    A run that was killed is taken up again by the next call with the same recordings, settings and base model.
+    A run that was killed is taken up again by the next call with the same recordings, settings and base model;
+    ``on_event`` then hears first of what it had done.
     """
     settings = settings or TrainingSettings()
     adapter.refuse_other_patient(workspace)
@@ -74,19 +76,22 @@ def train(
     began = time.monotonic()
     set_seed(settings.seed)
     weights = adapter.add_fresh(speech, settings.lora).get_nb_trainable_parameters()
-    log = RunLog(workspace, _plan(speech, settings, split, window_s))
-    log.used(split, dev, too_long)
-    spent = log.history[-1].seconds if log.history else 0.0  # before the run was killed
-    run = _Run(workspace, settings, speech, window_s, dev, log, on_event, should_stop)
-    with disk_full_is_said(log.folder):
-        phases = run.choose_steps()
-        if phases["stopped"] in GOES_ON:
-            phases = phases | run.finish_on_everything()
-        spent += time.monotonic() - began
-        facts = phases | {"left_out": len(too_long), "wall_seconds": round(spent, 1)}
-        result = run.result(settings, split, weights, facts)
-        adapter.save(speech, workspace.adapter, _manifest(workspace, speech, settings, split, result))
-        return log.finish(result)
+    with only_training(workspace):
+        log = RunLog(workspace, _plan(speech, settings, split, window_s))
+        log.used(split, dev, too_long)
+        if on_event:
+            log.tell_again(settings.all_steps, on_event)
+        spent = log.history[-1].seconds if log.history else 0.0  # before the run was killed
+        run = _Run(workspace, settings, speech, window_s, dev, log, on_event, should_stop)
+        with disk_full_is_said(log.folder):
+            phases = run.choose_steps()
+            if phases["stopped"] in GOES_ON:
+                phases = phases | run.finish_on_everything()
+            spent += time.monotonic() - began
+            facts = phases | {"left_out": len(too_long), "wall_seconds": round(spent, 1)}
+            result = run.result(settings, split, weights, facts)
+            adapter.save(speech, workspace.adapter, _manifest(workspace, speech, settings, split, result))
+            return log.finish(result)
 
 
 @dataclass

@@ -44,6 +44,9 @@ class LiveTraining:
 
     def on_event(self, event: Event) -> None:
         """Take in one ``training.Event``."""
+        if self.history and event.step < self.history[-1].step:  # memory ran out, and from here all is measured again
+            self.history = [point for point in self.history if point.step < event.step]
+            self.guesses = [guess for guess in self.guesses if guess.step < event.step]
         self.history.append(event.point)
         self.guesses += event.guesses
         self.best_step = event.best_step or self.best_step  # none is told while a run finishes on all recordings
