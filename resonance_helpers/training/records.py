@@ -123,7 +123,7 @@ def best_point(history: Sequence[Point], dev_clips: int, not_before: int = 0) ->
 def only_training(workspace: Workspace) -> Iterator[None]:
     """One training at a time for each patient: a second one would take the first one's run for a killed one.
 
-    Raises RZ-0623 where another process, such as the kernel of a closed browser, is training. A killed one holds nothing.
+    Raises RZ-0623 where another process trains, such as the kernel of a closed browser. A killed one holds nothing.
     """
     workspace.runs.mkdir(parents=True, exist_ok=True)
     try:
