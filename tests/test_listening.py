@@ -12,14 +12,7 @@ from peft.tuners.lora import LoraLayer
 
 from resonance_helpers import Workspace, adapter, base_models, listening, whisper
 from resonance_helpers.audio import read_wav
-from resonance_helpers.settings import (
-    PRACTICE_MODEL,
-    SAMPLE_RATE,
-    SECOND_BEAMS,
-    SECOND_SHARE,
-    SECOND_STRENGTH,
-    UNSURE_BELOW,
-)
+from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE, SECOND_BEAMS, SECOND_STRENGTH, UNSURE_BELOW
 from resonance_helpers.utterances import load_utterances
 from resonance_helpers.whisper import Heard, SpeechModel
 
@@ -106,12 +99,13 @@ def test_what_both_strengths_hold_likely_together_is_said(speech: SpeechModel, m
     assert strengths(speech) == before
 
 
-def test_the_weaker_hearing_has_the_greater_say(speech: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    Ears(monkeypatch, [Heard("开灯", False, UNSURE)], {"开灯": -0.1, "关灯": -1.0}, {"开灯": -1.0, "关灯": -0.5})
+def test_the_weaker_hearing_has_a_third_of_the_say(speech: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With none or with half of it another answer would be said."""
+    full = {"开灯": -0.2, "关灯": -0.7, "开门": -0.02}
+    weak = {"开灯": -0.8, "关灯": -0.2, "开门": -1.3}
+    Ears(monkeypatch, [Heard("开门", False, UNSURE)], full, weak)
     (heard,) = listening.hear(speech, clips(1), 4.0)
-    assert heard.text == "关灯" and heard.sure == pytest.approx(
-        math.exp(SECOND_SHARE * -0.5 + (1 - SECOND_SHARE) * -1.0)
-    )
+    assert heard.text == "开灯" and heard.sure == pytest.approx(math.exp(-0.4))
 
 
 @pytest.mark.parametrize("first", [Heard("好", True, SURE), Heard(ENDLESS, False, SURE)], ids=["cut", "endless"])
