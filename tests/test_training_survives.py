@@ -106,11 +106,14 @@ def test_a_second_training_waits_for_the_first(converted_sample: Workspace, tmp_
     workspace = replace(converted_sample, output_dir=tmp_path)
     command = [sys.executable, "-c", CHILD, str(workspace.data_dir), str(workspace.output_dir)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
-        assert first.stdout and first.stdout.readline() == "step\n"
-        with pytest.raises(ResonanceError, match="RZ-0623"):
-            training.train(workspace, SETTINGS)
-        assert len(list(workspace.runs.glob("*/plan.json"))) == 1, "nothing was begun"
-        first.kill()
+        try:
+            assert first.stdout and first.stdout.readline() == "step\n"
+            first.send_signal(signal.SIGSTOP)  # else it might be finished before the second one asks
+            with pytest.raises(ResonanceError, match="RZ-0623"):
+                training.train(workspace, SETTINGS)
+            assert len(list(workspace.runs.glob("*/plan.json"))) == 1, "nothing was begun"
+        finally:
+            first.kill()
     assert training.train(workspace, replace(SETTINGS, steps=3)).steps >= 3, "a killed one holds nothing"
 
 
