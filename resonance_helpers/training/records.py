@@ -125,9 +125,9 @@ def only_training(workspace: Workspace) -> Iterator[None]:
 
     Raises RZ-0623 where another process trains, such as the kernel of a closed browser. A killed one holds nothing.
     """
-    workspace.runs.mkdir(parents=True, exist_ok=True)
+    workspace.output_dir.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(workspace.runs / LOCK, timeout=0):
+        with FileLock(workspace.output_dir / LOCK, timeout=0):  # not in runs/: whatever lies there is a run
             yield
     except Timeout as error:
         raise ResonanceError("RZ-0623", path=workspace.output_dir) from error
