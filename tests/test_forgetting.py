@@ -611,4 +611,4 @@ def test_nothing_is_left_of_a_real_training(own_sample: Workspace, tmp_path: Pat
     removed: Removed = Forgetting("patient-a", own_sample.data_dir, own_sample.output_dir, lessons=tmp_path).remove()
     assert removed.is_complete
     assert house.search() == {}
-    assert not list(tmp_path.rglob("*.safetensors"))
+    assert not list(tmp_path.rglob("*.safetensors")) and not list(own_sample.output_dir.glob("*.lock"))

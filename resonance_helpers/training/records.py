@@ -29,7 +29,7 @@ from ..workspace import Workspace, require, write_json, write_text
 
 FACTS, SPLIT, HISTORY, GUESSES = "run.json", "split.json", "history.jsonl", "guesses.jsonl"
 PLAN, CHOSEN, CHECKPOINTS = "plan.json", "chosen.json", "checkpoints"
-TENSORBOARD, LOCK = "tensorboard", ".training.lock"
+TENSORBOARD, LOCK = "tensorboard", ".runs.lock"
 MEASURED = ("loss", "dev_cer", "dev_loss", "learning_rate")  # of a ``Point``
 
 
@@ -127,7 +127,7 @@ def only_training(workspace: Workspace) -> Iterator[None]:
     """
     workspace.output_dir.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(workspace.output_dir / LOCK, timeout=0):  # not in runs/: whatever lies there is a run
+        with FileLock(workspace.output_dir / LOCK, timeout=0):  # not in runs/, where all are runs; forgotten with them
             yield
     except Timeout as error:
         raise ResonanceError("RZ-0623", path=workspace.output_dir) from error
