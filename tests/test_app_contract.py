@@ -20,6 +20,8 @@ from resonance_helpers.client.calls import ANSWER_HEADER, LATER
 from resonance_helpers.service.app import Transcription, create_app
 from resonance_helpers.service.corrections import KEPT_S, LONGEST
 from resonance_helpers.service.keys import Keyring
+from resonance_helpers.service.openai_routes import GRANULARITIES, PARAMETERS, TIMED, TRAINED
+from resonance_helpers.service.openai_routes import _shown as shown_value
 from resonance_helpers.service.problems import STATUS
 from resonance_helpers.service.registry import AdapterRegistry
 from resonance_helpers.settings import AUDIO_SUFFIXES, ServiceSettings
@@ -130,6 +132,17 @@ def test_the_answer_has_the_fields_that_the_page_names(url: str, page: str) -> N
         assert f"| `{field}` |" in page
     refusal = post(url, sound(0.3, level=0), headers={"Authorization": f"Bearer {TOKEN}", "Accept-Language": "zh"})
     assert refusal.json().keys() == problem.keys() and refusal.json()["code"] == problem["code"]
+
+
+@both
+def test_every_parameter_of_openais_api_that_is_decided_stands_there(page: str) -> None:
+    rows = [row.split("|")[1:3] for row in page.splitlines() if row.startswith("| `")]
+    named = {name.removesuffix("[]"): allowed for names, allowed in rows for name in re.findall(r"`([^`]+)`", names)}
+    assert PARAMETERS.keys() <= named.keys()
+    for name, parameter in PARAMETERS.items():
+        shown = set(re.findall(r"`([^`]+)`", named[name])) - (set(TIMED) if name == GRANULARITIES else set())
+        allowed = {"zh" if value is TRAINED else shown_value(value) for value in parameter.allowed}
+        assert allowed == shown - {"zh-CN", "Chinese"}, name
 
 
 def test_both_languages_have_the_same_headings_and_snippets() -> None:

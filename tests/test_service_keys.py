@@ -97,7 +97,7 @@ def test_neither_kind_of_key_opens_the_other_door(url: str, file: Path) -> None:
         refused(ask_address(url, key), "RZ-0901")
 
 
-@pytest.mark.parametrize("path", ["openapi.json", "nothing", "", "transcribe/", "k/x/transcribe", "../openapi.json"])
+@pytest.mark.parametrize("path", ["openapi.json", "nothing", "", "transcribe/x", "k/x/transcribe", "../openapi.json"])
 def test_an_address_opens_nothing_else(url: str, file: Path, path: str) -> None:
     _, key = make_key(file, ["bob"], "address")
     refused(ask_address(url, key, path), "RZ-0901")

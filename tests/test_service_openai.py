@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -16,6 +17,7 @@ from resonance_helpers.messages import LANGUAGES, message
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.engine import Said
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key
+from resonance_helpers.service.openai_routes import PARAMETERS
 from resonance_helpers.service.registry import AdapterRegistry
 
 TRAINED = "2026-11-22T12:00:00+00:00"
@@ -97,6 +99,95 @@ def test_where_nobody_speaks_no_format_says_anything(
     assert (said[1], said[3], said[4]) == ("\n", "", "WEBVTT\n\n")
 
 
+# ── Parameters ───────────────────────────────────────────────────────────────
+VERBOSE = ("response_format", "verbose_json")
+ANYWAY = [  # asks for what happens anyway, or for nothing
+    *([("language", value)] for value in ("zh", "ZH", "zh-CN", "zh_CN", "zh-Hans", "Chinese", "auto", "", " ")),
+    *([("languages[]", "zh"), ("languages[]", "zh-CN")], [("languages", '["zh"]')]),
+    *([("temperature", value)] for value in ("0", "0.0", "0.00", "-0", "0e0", "", "null")),
+    *([("response_format", value)] for value in ("json", "JSON", "text", "verbose_json", "srt", "vtt", "")),
+    *([("stream", value)] for value in ("false", "False", "0", "", "null")),
+    *([(f"timestamp_granularities{end}", "segment"), VERBOSE] for end in ("", "[]", "[0]")),
+    [("timestamp_granularities[]", "segment"), ("timestamp_granularities[]", "segment"), VERBOSE],
+    [("timestamp_granularities", '["segment"]'), VERBOSE],
+    [("timestamp_granularities[]", "segment"), ("response_format", "srt")],
+    [("timestamp_granularities[]", "")],
+    *([(field, value)] for field in ("vad_filter", "without_timestamps") for value in ("true", "false")),
+    *([(field, "false")] for field in ("word_timestamps", "diarize", "translate")),
+    [("task", "transcribe")],
+    *([(field, "")] for field in ("prompt", "hotwords", "chunking_strategy", "include[]", "made_up")),
+    *([(field, "[]")] for field in ("include", "keywords", "known_speaker_names", "known_speaker_references")),
+    [("prompt", ""), ("language", "zh"), ("temperature", "0"), ("stream", "false"), ("vad_filter", "true"), VERBOSE,
+     ("hotwords", ""), ("chunking_strategy", ""), ("include[]", ""), ("timestamp_granularities[]", "segment")],
+]  # fmt: skip
+NOT_HERE = [  # what can't be done, and what may be written instead
+    *([("language", value), "zh, auto"] for value in ("en", "zh-TW", "zh-Hant-HK", "yue", "klingon", "[[")),
+    [("languages[]", "en"), "zh, auto"],
+    *([("temperature", value), "0"] for value in ("0.2", "1", "nan", "warm", "[0, 0.2]", "true")),
+    *([("response_format", value), "json, text, verbose_json, srt, vtt"] for value in ("diarized_json", "xml", "0")),
+    *([("stream", value), "false"] for value in ("true", "True", "1", "yes")),
+    [("timestamp_granularities[]", "word"), "segment"],
+    [("timestamp_granularities", '["segment", "word"]'), "segment"],
+    [("timestamp_granularities[]", "segment"), "segment (response_format = verbose_json, srt, vtt)"],
+    [("word_timestamps", "true"), "false"],
+    [("diarize", "true"), "false"],
+    [("translate", "true"), "false"],
+    [("task", "translate"), "transcribe"],
+    [("vad_filter", "loud"), "true, false"],
+    *([(field, "x"), '""'] for field in ("prompt", "hotwords", "keywords[]", "include[]", "known_speaker_names[]",
+                                         "known_speaker_references[]", "chunking_strategy", "chunking_strategy[type]",
+                                         "made_up", "beam_size", "response_formats")),
+    [("prompt", "0"), '""'],
+    [("prompt", "[" * 100_000), '""'],
+    [("chunking_strategy", '{"type": "server_vad"}'), '""'],
+]  # fmt: skip
+
+
+def say(url: str, *fields: tuple[str, str], model: str = "alice", key: str = TOKEN) -> httpx.Response:
+    """A form with ``fields`` in this order, one of them perhaps several times."""
+    parts = [
+        ("file", ("clip.wav", SHORT)),
+        ("model", (None, model)),
+        *((name, (None, value)) for name, value in fields),
+    ]
+    headers = {"Authorization": f"Bearer {key}", "Accept-Language": "en"}
+    return HTTP.post(f"{url}/audio/transcriptions", files=parts, headers=headers, timeout=60)
+
+
+@pytest.mark.parametrize("fields", ANYWAY, ids=lambda fields: "&".join("=".join(field) for field in fields))
+def test_what_happens_anyway_may_be_asked_for(url: str, fields: list[tuple[str, str]]) -> None:
+    response = say(url, *fields)
+    assert response.status_code == 200 and SHOWN["alice"] in response.text, response.text
+    assert VERBOSE not in fields or response.json()["segments"]
+
+
+@pytest.mark.parametrize("refusal", NOT_HERE, ids=lambda refusal: f"{refusal[0][0]}={refusal[0][1][:20]}")
+def test_what_cannot_be_done_is_refused_by_name_with_what_may_be_written(
+    url: str, voices: Voices, refusal: list[Any]
+) -> None:
+    (field, value), allowed = refusal
+    heard = len(voices.heard)
+    response = say(url, (field, value))
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["param"]) == (400, "RZ-0912", field)
+    assert f"do {field} = {value[:64]}" in error["message"] and f"write: {allowed}." in error["message"]
+    assert len(voices.heard) == heard
+
+
+def test_every_parameter_of_openais_client_is_decided() -> None:
+    theirs = openai.types.audio.TranscriptionCreateParams.__args__  # type: ignore[attr-defined]
+    names = {name for each in theirs for name in each.__annotations__}
+    assert names - {"file", "model"} <= PARAMETERS.keys() and len(names) > 10
+
+
+def test_defaults_that_clients_write_out_are_accepted(client: openai.OpenAI) -> None:
+    answer = client.audio.transcriptions.create(
+        model="alice", file=clip(), language="zh", prompt="", response_format="verbose_json", temperature=0.0,
+        stream=False, timestamp_granularities=["segment"], include=[], chunking_strategy=None,
+    )  # fmt: skip
+    assert answer.text == SHOWN["alice"] and answer.segments
+
+
 @pytest.mark.parametrize(
     ("options", "field"),
     [
@@ -119,6 +210,24 @@ def test_what_is_not_supported_is_named_and_nothing_is_heard(
         client.audio.transcriptions.create(model="alice", file=clip(), **options)
     assert (caught.value.code, caught.value.param) == ("RZ-0912", field) and field in caught.value.message
     assert len(voices.heard) == heard
+
+
+# ── The model ────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("model", ["whisper-1", "alice", "carol"])
+def test_a_key_of_one_patient_is_told_what_to_write_as_the_model(url: str, folder: Path, model: str) -> None:
+    _, key = make_key(folder / KEYS_FILE, ["bob"])
+    response = say(url, model=model, key=key)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["param"]) == (404, "RZ-0961", "model")
+    assert error["message"].startswith(f"model cannot be '{model}'") and "write: bob." in error["message"]
+    assert "alice" not in error["message"].replace(model, "")
+
+
+@pytest.mark.parametrize("patients", [["alice", "bob"], ["carol"], None])
+def test_any_other_key_is_told_where_it_stands(url: str, folder: Path, patients: list[str] | None) -> None:
+    _, key = make_key(folder / KEYS_FILE, patients)
+    error = say(url, model="whisper-1", key=key).json()["error"]
+    assert (error["code"], error["param"]) == ("RZ-0904", "model") and "GET /v1/models" in error["message"]
 
 
 @pytest.mark.parametrize("model", ["carol", "whisper-1", "..", "alice/../bob", "a" * 500])

@@ -33,6 +33,7 @@ from ..workspace import megabytes
 from . import adapter_routes, openai_routes, page_routes
 from .corrections import LONGEST, Corrections
 from .engine import LOADING_S, Answer, Engine, Speaks
+from .forms import LIMITS, FormRoute, unreadable, wordless, wrong_field
 from .guard import Guard, max_body_bytes
 from .keys import Keyring
 from .metrics import Metrics
@@ -94,11 +95,13 @@ def create_app(
     app = FastAPI(
         title="Resonance",
         version=__version__,
-        form_limits={"max_files": 1, "max_fields": 8},
+        form_limits=LIMITS,
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # ``guard`` has made all spellings of a path one
         lifespan=_lifespan(engine, on_loaded),
     )
+    app.router.route_class = FormRoute
     app.add_middleware(Guard, keyring=keyring, settings=settings, metrics=metrics)
     if settings.cors_origins:  # outermost: a browser asks for permission before it sends the key
         app.add_middleware(
@@ -190,7 +193,7 @@ def _correct(app: FastAPI, recent: Corrections) -> None:
     ) -> None:
         """Put an answer right: the recording becomes a take to train on. Only with the patient's consent."""
         if not normalise(text):
-            raise ResonanceError("RZ-0903", field="text")
+            raise wordless(request, "text")
         patient_id, samples = recent.take(answer, request.state.access)
         await run_in_threadpool(recent.write, patient_id, samples, text)
 
@@ -241,20 +244,19 @@ def _say_problems(app: FastAPI, engine: Engine, settings: ServiceSettings) -> No
 
     @app.exception_handler(RequestValidationError)
     async def wrong_fields(request: Request, error: RequestValidationError) -> JSONResponse:
-        field = error.errors()[0]["loc"][-1]
-        return problem(ResonanceError("RZ-0903", field=field), request.scope)
+        return problem(wrong_field(request, error), request.scope)
 
     @app.exception_handler(HTTPException)
     async def of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
-        limit = megabytes(max_body_bytes(request.scope, settings))
-        of_the_body = {
-            400: ResonanceError("RZ-0910"),
+        allowed = (error.headers or {}).get("Allow", "").replace("GET", "GET, HEAD")  # see guard
+        ours = {
+            400: unreadable(request, error.detail),
+            405: ResonanceError("RZ-0960", method=request.method, allowed=allowed),
             408: ResonanceError("RZ-0915", seconds=f"{settings.body_s:g}"),
-            413: ResonanceError("RZ-0902", limit=limit),
+            413: ResonanceError("RZ-0902", limit=megabytes(max_body_bytes(request.scope, settings))),
             429: ResonanceError("RZ-0906", waiting=engine.inside, seconds=LOADING_S),
         }
-        if error.status_code in of_the_body:
-            return problem(of_the_body[error.status_code], request.scope)
-        response = problem(ResonanceError("RZ-0908"), request.scope, error.status_code)
-        response.headers.update(error.headers or {})  # a 405 names the methods that are allowed
+        response = problem(ours.get(error.status_code, ResonanceError("RZ-0908")), request.scope)
+        if allowed:
+            response.headers["Allow"] = allowed
         return response

@@ -35,7 +35,7 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-_ADDRESS = re.compile(r"/k/([^/]*)(/.*)")
+_ADDRESS = re.compile(r"/k/([^/]*)(/.*)?", re.DOTALL)
 log = logging.getLogger("resonance.service")
 
 
@@ -43,7 +43,8 @@ class Guard:
     """ASGI middleware: the key for every path but ``OPEN_PATHS``, the bounds on bodies, a line in the log.
 
     What the key allows is left in ``request.state.access``. ``/k/<key>/…`` becomes the path behind the key before
-    anything else sees it. What the application fails to handle becomes RZ-0909.
+    anything else sees it, and a path is looked at in the spelling in which it is routed. What the application fails to
+    handle becomes RZ-0909.
     """
 
     def __init__(self, app: ASGIApp, keyring: Keyring, settings: ServiceSettings, metrics: Metrics) -> None:
@@ -58,7 +59,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        scope, access = self._admitted(scope)
+        method, (scope, access) = scope["method"], self._admitted(_as_routed(scope))
         exchange = _Exchange(receive, send, max_body_bytes(scope, self._settings), self._settings.body_s, self._held)
         try:
             if access:
@@ -77,13 +78,13 @@ class Guard:
         route, seconds = getattr(scope.get("route"), "path", "-"), time.perf_counter() - started
         self._metrics.request(route, exchange.status, seconds)
         level = logging.DEBUG if scope["path"] in OPEN_PATHS else logging.INFO  # monitors ask all day
-        log.log(level, "%s %s %s %.0f ms", scope["method"], route, exchange.status, 1000 * seconds)
+        log.log(level, "%s %s %s %.0f ms", method, route, exchange.status, 1000 * seconds)
 
     def _admitted(self, scope: Scope) -> tuple[Scope, Access | None]:
         """The scope without a key in its path, and what the key allows; None where none fits."""
         address = _ADDRESS.fullmatch(scope["path"])
         if address:
-            key, path = address.groups()
+            key, path = address.groups("/")
             access = self._keyring.access(key, "address") if path in ADDRESS_PATHS else None
             return {**scope, "path": path, "raw_path": path.encode()}, access
         if scope["path"] in OPEN_PATHS:
@@ -91,6 +92,14 @@ class Guard:
         scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
         access = self._keyring.access(key.strip(), "header")
         return scope, access if scheme.lower() == "bearer" else None
+
+
+def _as_routed(scope: Scope) -> Scope:
+    """The scope as all routes are written: no slash is doubled or the last, and HEAD is a GET, of whose response the
+    server keeps the body to itself."""
+    path = "/" + "/".join(filter(None, scope["path"].split("/")))
+    method = "GET" if scope["method"] == "HEAD" else scope["method"]
+    return {**scope, "path": path, "raw_path": path.encode(), "method": method}
 
 
 def max_body_bytes(scope: Scope, settings: ServiceSettings) -> int:

@@ -62,15 +62,16 @@ STATUS = {
     "RZ-0946": 409,
     "RZ-0947": 422,
     "RZ-0948": 507,
+    "RZ-0960": 405,
+    "RZ-0961": 404,
 }
 PREFIX_OPENAI = "/v1"
 
 
-def problem(error: ResonanceError, scope: Scope, status: int | None = None) -> JSONResponse:
+def problem(error: ResonanceError, scope: Scope) -> JSONResponse:
     """The response that says ``error``, one of ``STATUS``, to the request of ``scope``."""
-    asked_in = Headers(scope=scope).get("accept-language", "")
-    detail = message(error.code, lang=language_of(asked_in), **error.facts)
-    status = status or STATUS[error.code]
+    detail = message(error.code, lang=language_for(scope), **error.facts)
+    status = STATUS[error.code]
     extra = {"Cache-Control": "no-store"}
     if error.code == "RZ-0901":
         extra["WWW-Authenticate"] = "Bearer"
@@ -88,6 +89,11 @@ def log_failure(error: Exception) -> None:
     """Where ``error`` happened, without its words: they may quote what somebody said. Our own sentences never do."""
     what = str(error) if isinstance(error, ResonanceError) else type(error).__name__
     log.error("%s\n%s", what, "".join(traceback.format_tb(error.__traceback__)))
+
+
+def language_for(scope: Scope) -> Language:
+    """The language in which the request of ``scope`` wants to be answered."""
+    return language_of(Headers(scope=scope).get("accept-language", ""))
 
 
 def language_of(accept_language: str) -> Language:
