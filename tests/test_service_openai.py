@@ -115,6 +115,7 @@ ANYWAY = [  # asks for what happens anyway, or for nothing
     *([(field, value)] for field in ("vad_filter", "without_timestamps") for value in ("true", "false")),
     *([(field, "false")] for field in ("word_timestamps", "diarize", "translate")),
     [("task", "transcribe")],
+    [("chunking_strategy", "auto")],
     *([(field, "")] for field in ("prompt", "hotwords", "chunking_strategy", "include[]", "made_up")),
     *([(field, "[]")] for field in ("include", "keywords", "known_speaker_names", "known_speaker_references")),
     [("prompt", ""), ("language", "zh"), ("temperature", "0"), ("stream", "false"), ("vad_filter", "true"), VERBOSE,
@@ -135,11 +136,10 @@ NOT_HERE = [  # what can't be done, and what may be written instead
     [("task", "translate"), "transcribe"],
     [("vad_filter", "loud"), "true, false"],
     *([(field, "x"), '""'] for field in ("prompt", "hotwords", "keywords[]", "include[]", "known_speaker_names[]",
-                                         "known_speaker_references[]", "chunking_strategy", "chunking_strategy[type]",
-                                         "made_up", "beam_size", "response_formats")),
+                                         "known_speaker_references[]", "made_up", "beam_size", "response_formats")),
     [("prompt", "0"), '""'],
     [("prompt", "[" * 100_000), '""'],
-    [("chunking_strategy", '{"type": "server_vad"}'), '""'],
+    *([("chunking_strategy", value), "auto"] for value in ("x", '{"type": "server_vad"}')),
 ]  # fmt: skip
 
 
@@ -183,7 +183,7 @@ def test_every_parameter_of_openais_client_is_decided() -> None:
 def test_defaults_that_clients_write_out_are_accepted(client: openai.OpenAI) -> None:
     answer = client.audio.transcriptions.create(
         model="alice", file=clip(), language="zh", prompt="", response_format="verbose_json", temperature=0.0,
-        stream=False, timestamp_granularities=["segment"], include=[], chunking_strategy=None,
+        stream=False, timestamp_granularities=["segment"], include=[], chunking_strategy="auto",
     )  # fmt: skip
     assert answer.text == SHOWN["alice"] and answer.segments
 
@@ -198,7 +198,7 @@ def test_defaults_that_clients_write_out_are_accepted(client: openai.OpenAI) -> 
         ({"response_format": "diarized_json"}, "response_format"),
         ({"response_format": "verbose_json", "timestamp_granularities": ["word"]}, "timestamp_granularities[]"),
         ({"stream": True}, "stream"),
-        ({"chunking_strategy": "auto"}, "chunking_strategy"),
+        ({"chunking_strategy": {"type": "server_vad"}}, "chunking_strategy[type]"),
         ({"extra_body": {"made_up": "x"}}, "made_up"),
     ],
 )

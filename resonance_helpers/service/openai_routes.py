@@ -56,7 +56,7 @@ PARAMETERS = {
     "word_timestamps": Parameter((False,), "Only false: words have no times."),
     "without_timestamps": Parameter((True, False), "Either: the format decides whether there are times."),
     "stream": Parameter((False,), "Only false: the answer comes as a whole."),
-    "chunking_strategy": Parameter((), "Only empty: a long recording is cut at its pauses."),
+    "chunking_strategy": Parameter(("auto",), "Only auto: a long recording is cut at its pauses."),
     "vad_filter": Parameter((True, False), "Either: where nobody speaks nothing is heard."),
     "include": Parameter((), "Only empty: there are no probabilities of tokens."),
     "known_speaker_names": Parameter((), "Only empty: one person speaks."),
