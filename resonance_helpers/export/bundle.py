@@ -12,9 +12,9 @@ from pathlib import Path
 
 from .. import adapter
 from ..bundles import CARD, CHECKSUMS, NEEDED, README, belongs
-from ..messages import catalogue, message
+from ..messages import ResonanceError, catalogue, message
 from ..workspace import Workspace, replacing, require
-from .for_others import for_other_programs
+from .for_others import PROCESSOR, TOKENIZER, for_other_programs
 from .pages import model_card, readme
 from .place import BUNDLE, alone, check_room, home
 
@@ -61,7 +61,11 @@ def _contents(workspace: Workspace, manifest: adapter.Manifest) -> dict[str, byt
     }
     lying.pop(CHECKSUMS, None)  # of the zip that this adapter once came from
     pages = {README: readme(manifest).encode(), CARD: model_card(workspace, manifest, lying.get(CARD)).encode()}
-    contents = dict(sorted((lying | for_other_programs(lying) | pages).items()))
+    try:
+        made = for_other_programs(lying)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ResonanceError("RZ-0614", path=workspace.adapter, detail=f"{TOKENIZER}, {PROCESSOR}") from error
+    contents = dict(sorted((lying | made | pages).items()))
     sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in contents.items())
     return contents | {CHECKSUMS: sums.encode()}
 
