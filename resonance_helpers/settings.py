@@ -92,7 +92,7 @@ def _some_of(name: str, values: tuple[str, ...], allowed: tuple[str, ...]) -> No
 
 def _positive(name: str, value: int, most: int | None = None) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1 or (most is not None and value > most):
-        raise ResonanceError("RZ-0001", name=name, value=value, allowed=f"1–{most}" if most else "≥ 1")
+        raise ResonanceError("RZ-0001", name=name, value=value, allowed=f"≥ 1, ≤ {most}" if most else "≥ 1")
 
 
 MODEL_PARTS = ("encoder", "decoder")  # of Whisper
