@@ -89,6 +89,8 @@ def read_manifest(folder: Path) -> Manifest:
 def read_json_object(path: Path) -> dict[str, Any]:
     """The object in a small JSON file from elsewhere. OSError, or ValueError for anything else, and for what JSON does
     not have: NaN, Infinity, a key twice."""
+    if not path.is_file():  # a pipe would be waited for
+        raise ValueError("no file")
     with path.open("rb") as file:
         content = file.read(_LARGEST + 1)
     if len(content) > _LARGEST:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -133,6 +134,14 @@ def lora(**changed: Any) -> Forge:
 
 def bytes_of(change: Callable[[bytes], bytes]) -> Forge:
     return lambda folder: (folder / WEIGHTS).write_bytes(change((folder / WEIGHTS).read_bytes()))
+
+
+def as_pipe(name: str) -> Forge:
+    def forge(folder: Path) -> None:
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return forge
 
 
 def linked(name: str) -> Forge:
@@ -288,6 +297,9 @@ FORGED: dict[str, Forge] = {
 ON_DISK: dict[str, Forge] = {  # a zip holds neither
     f"{name} is a link": linked(name) for name in (WEIGHTS, CONFIG, MANIFEST, "tokenizer.json", "more.json")
 }
+
+if hasattr(os, "mkfifo"):
+    ON_DISK |= {f"{name} is a pipe": as_pipe(name) for name in (WEIGHTS, CONFIG, MANIFEST)}
 
 
 def refusal(act: Callable[[], object]) -> str:
