@@ -2,17 +2,20 @@
 
 An adapter is useless, and dangerous, on anything but the base model, window and language it was trained with. Its
 manifest ``resonance.json`` says what those are, and attaching it refuses everything else. PEFT alone would load
-misnamed weights as nothing, accept another base model and look a missing folder up on a hub, all without a word.
+misnamed weights as nothing, accept another base model and look a missing folder up on a hub, all without a word; so it
+is never given a file. ``verify`` looks at everything, and what is written, exported, taken in, served or attached has
+passed it.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,55 +28,33 @@ from peft import (
     get_peft_model_state_dict,
     set_peft_model_state_dict,
 )
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-from .base_models import tensors_sha256
+from .base_models import resolve, tensors_sha256
+from .manifest import MANIFEST, SCHEMA, Manifest, read_json_object, read_manifest
 from .messages import ResonanceError, message
-from .settings import LoraSettings
+from .settings import WINDOW_LADDER_S, LoraSettings
 from .whisper import SpeechModel
-from .workspace import Workspace, replacing_folder, write_json
+from .windows import POSITIONS_PER_SECOND
+from .workspace import Workspace, check_patient_id, replacing_folder, write_json
+
+__all__ = ["CONFIG", "MANIFEST", "SCHEMA", "WEIGHTS", "Manifest", "read_manifest", "verify"]
 
 # PEFT asks transformers for this on every new adapter: nothing that somebody who reads a lesson could mend.
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
-SCHEMA = 1
-WEIGHTS, CONFIG, MANIFEST = "adapter_model.safetensors", "adapter_config.json", "resonance.json"
-_FREE_IN_CONFIG = {"base_model_name_or_path", "inference_mode", "peft_version", "revision"}  # what a file may say anew
-_KINDS: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "dict": dict}
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+_FREE_IN_CONFIG = {"inference_mode": bool, "peft_version": str}  # what a file may say anew
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")  # opening one can run code
+_HEADER_BYTES = 1 << 20  # of the weights' file; the library would read 100 MB of it. whisper-large's has 160 kB
+_LARGEST_WEIGHT = 100.0  # of trained ones the largest is about 1; far larger ones overflow on their way through a model
+_PREFIX = "base_model.model.model."  # PEFT's and Whisper's, before every name of the weights
+_KEY = re.compile(
+    rf"{re.escape(_PREFIX)}(encoder|decoder)\.layers\.(\d{{1,3}})\.(?:\w+\.)?(\w+)\.lora_([AB])\.weight", re.ASCII
+)
 PACKAGES = ("torch", "transformers", "peft")  # whose versions a manifest keeps
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What an adapter was made from and what it fits. ``scores`` are those of the dev part, never of the test."""
-
-    patient_id: str
-    base_model: dict[str, str]  # name, revision, tensors_sha256
-    language: str
-    window_s: float
-    lora: dict[str, Any]
-    recordings: int
-    phrases: int
-    audio_seconds: float
-    data_sha256: str
-    run: str  # the folder in runs/ that knows which recordings were trained on
-    steps: int
-    seed: int
-    wall_seconds: float
-    scores: dict[str, float | None]
-    versions: dict[str, str]
-    time: str  # ISO 8601, UTC
-    speech_bar: float = 0.0  # ``speech_gate.personal_bar`` of the recordings; 0 in adapters from before it
-    schema: int = SCHEMA
-
-    def __post_init__(self) -> None:
-        """TypeError or ValueError for a field that a hand or another program wrote wrongly."""
-        for field in fields(self):
-            kind = _KINDS[str(field.type).partition("[")[0]]
-            if not isinstance(getattr(self, field.name), kind):
-                raise TypeError(field.name)
-        datetime.fromisoformat(self.time)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +93,10 @@ def add_fresh(speech: SpeechModel, lora: LoraSettings, name: str = "default") ->
 
 
 def save(speech: SpeechModel, folder: Path, manifest: Manifest, name: str = "default") -> None:
-    """Write the adapter ``name`` of ``speech`` to ``folder``, whole or not at all; what was there is replaced."""
+    """Write the adapter ``name`` of ``speech`` to ``folder``, whole or not at all; what was there is replaced.
+
+    Raises RZ-0630 for one that ``load`` would refuse; what was there stays.
+    """
     assert isinstance(speech.model, PeftModel)
     with replacing_folder(folder) as temporary:
         # PEFT's own save_pretrained would ask a hub about the base model's embedding table
@@ -125,6 +109,10 @@ def save(speech: SpeechModel, folder: Path, manifest: Manifest, name: str = "def
         config.inference_mode = False
         speech.processor.save_pretrained(temporary)
         write_json(temporary / MANIFEST, asdict(manifest))
+        try:
+            _verified(temporary, manifest, speech.whisper.config)
+        except ResonanceError as error:
+            raise ResonanceError("RZ-0630", path=folder, detail=error.facts.get("detail", error.code)) from error
 
 
 def weights_of(speech: SpeechModel, name: str = "default") -> dict[str, torch.Tensor]:
@@ -148,17 +136,6 @@ def restore(speech: SpeechModel, checkpoint: Path, name: str = "default") -> Non
     put_weights(speech, weights, name)
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest in ``folder``. Raises RZ-0610 (missing or not ours) and RZ-0611 (another schema)."""
-    try:
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if content["schema"] != SCHEMA:
-            raise ResonanceError("RZ-0611", path=folder / MANIFEST, found=content["schema"], allowed=SCHEMA)
-        return Manifest(**content)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ResonanceError("RZ-0610", path=folder / MANIFEST) from error
-
-
 def refuse_other_patient(workspace: Workspace) -> None:
     """RZ-0005 when the output folder already holds an adapter of another patient."""
     if not (workspace.adapter / MANIFEST).exists():
@@ -171,8 +148,7 @@ def refuse_other_patient(workspace: Workspace) -> None:
 def load(speech: SpeechModel, folder: Path) -> Loaded:
     """Read the adapter in ``folder`` and verify that it was made for ``speech``, which stays as it is. Any thread may.
 
-    Raises RZ-0610 (no manifest), RZ-0612 (another base model), RZ-0613 (another language), RZ-0614 (weights that can't
-    be read or are no numbers, or settings that are not those of the manifest).
+    Raises what ``verify`` raises, RZ-0612 (another base model) and RZ-0613 (another language).
     """
     before = _identity_of(folder)
     try:
@@ -191,27 +167,18 @@ def _read(speech: SpeechModel, folder: Path) -> Loaded:
     _check_base(speech, folder, manifest)
     if manifest.language != speech.language:
         raise ResonanceError("RZ-0613", path=folder, found=manifest.language, given=speech.language)
-    try:
-        mapped = load_file(folder / WEIGHTS)  # safetensors only: a pickle can run code
-        lora = _read_lora(folder, manifest)
-    except (OSError, ValueError, TypeError, KeyError, SafetensorError, ResonanceError) as error:
-        raise ResonanceError("RZ-0614", path=folder, detail=str(error)) from error
-    # copied: the file stays mapped otherwise, and whoever writes into it would change a voice that is in use
-    weights = {key: weight.to(speech.whisper.device, copy=True) for key, weight in mapped.items()}
-    if not all(torch.isfinite(weight).all() for weight in weights.values()):
-        raise ResonanceError("RZ-0614", path=folder, detail="NaN")
-    return Loaded(manifest, lora, weights, folder)
+    loaded = _verified(folder, manifest, speech.whisper.config)
+    return replace(loaded, weights={key: weight.to(speech.whisper.device) for key, weight in loaded.weights.items()})
 
 
 def attach(speech: SpeechModel, folder: Path, name: str = "default") -> Manifest:
     """Verify the adapter in ``folder`` and add it to ``speech`` under ``name``; it is not active until ``using``.
 
-    Raises what ``load`` raises, and RZ-0614 for weights of another shape. Nothing is attached when anything fails.
+    Raises what ``load`` raises. Nothing is attached when anything fails.
     """
     loaded = load(speech, folder)
     model = _add(speech, _config_of(loaded.lora), name)
     try:
-        _check_keys(model, loaded.weights, folder, name)
         set_peft_model_state_dict(model, loaded.weights, adapter_name=name)
     except BaseException:
         detach(speech, name)
@@ -314,24 +281,6 @@ def _config_of(lora: LoraSettings) -> LoraConfig:
     )  # no task_type: SEQ_2_SEQ_LM would make PEFT pass input_ids to Whisper
 
 
-def _read_lora(folder: Path, manifest: Manifest) -> LoraSettings:
-    """The settings of the manifest, which PEFT's file beside it has to repeat: that file could ask for anything."""
-    if not (folder / CONFIG).is_file():  # PEFT would take the folder's name for a repository and ask the hub
-        raise FileNotFoundError(CONFIG)
-    config = LoraConfig.from_pretrained(str(folder))
-    if not isinstance(config, LoraConfig):
-        raise TypeError(f"{CONFIG}: {config.peft_type}")
-    given: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in manifest.lora.items()
-    }
-    lora = LoraSettings(**given)
-    found, expected = config.to_dict(), _config_of(lora).to_dict()
-    other = sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
-    if unlike := set(other) - _FREE_IN_CONFIG:
-        raise ValueError(f"{CONFIG}: {', '.join(sorted(unlike))}")
-    return lora
-
-
 def _identity_of(folder: Path) -> int | None:
     """What changes when the folder is replaced as a whole, which is how adapters are written."""
     return folder.stat().st_ino if folder.exists() else None
@@ -356,3 +305,153 @@ def _check_shapes(expected: Mapping[str, torch.Tensor], weights: Mapping[str, to
     wrong = sorted(key for key in shapes.keys() | given.keys() if shapes.get(key) != given.get(key))
     if wrong:
         raise ResonanceError("RZ-0614", path=folder, detail=", ".join(wrong[:3]))
+
+
+# ── Verifying ────────────────────────────────────────────────────────────────
+def verify(folder: Path, cache: Path | None = None) -> Loaded:
+    """The adapter in ``folder``, looked at as closely as what a stranger sends; its weights stay out of any model.
+
+    Measured by the shapes of its base model where that lies on this machine (in ``cache`` or where libraries keep
+    theirs), else by those of a Whisper of the size that the weights are for. Raises RZ-0610 and RZ-0611 (the manifest),
+    RZ-0002 (no pseudonym) and RZ-0614 (anything else, which ``detail`` names).
+    """
+    manifest = read_manifest(folder)
+    return _verified(folder, manifest, _config_here(manifest, cache or folder))
+
+
+def _verified(folder: Path, manifest: Manifest, config: WhisperConfig | None) -> Loaded:
+    check_patient_id(manifest.patient_id)
+    try:
+        _check_files(folder)
+        _check_window(manifest.window_s, config)
+        _check_config(folder / CONFIG, manifest)
+        weights = _read_weights(folder / WEIGHTS, manifest.lora_settings, config)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ResonanceError("RZ-0614", path=folder, detail=str(error)[:300]) from error
+    return Loaded(manifest, manifest.lora_settings, weights, folder)
+
+
+def _config_here(manifest: Manifest, cache: Path) -> WhisperConfig | None:
+    """The config of the base model, if these very weights are on this machine; nothing is fetched."""
+    try:
+        base = resolve(manifest.base_model["name"], cache, sources=())
+        if tensors_sha256(base.folder) == manifest.base_model["tensors_sha256"]:
+            return WhisperConfig.from_pretrained(base.folder, local_files_only=True)
+    except (ResonanceError, OSError, ValueError, SafetensorError):  # what has this name here is no model
+        pass
+    return None
+
+
+def _check_files(folder: Path) -> None:
+    """Nothing but files and folders: a link may lead anywhere."""
+    for path in folder.iterdir():
+        if path.is_symlink() or not (path.is_file() or path.is_dir()) or path.suffix.lower() in _PICKLES:
+            raise ValueError(repr(path.name)[:80])
+    for name in (WEIGHTS, CONFIG):
+        if not (folder / name).is_file():
+            raise ValueError(name)
+
+
+def _check_window(window_s: float, config: WhisperConfig | None) -> None:
+    native_s = config.max_source_positions / POSITIONS_PER_SECOND if config else max(WINDOW_LADDER_S)
+    if window_s not in (*WINDOW_LADDER_S, native_s) or window_s > native_s:
+        raise ValueError(f"{MANIFEST}: window_s {window_s:g}, {native_s:g}")
+
+
+def _check_config(path: Path, manifest: Manifest) -> None:
+    """PEFT's file has to repeat the settings of the manifest: it could ask for anything, and other programs obey it.
+
+    What an older PEFT did not write yet has its default; what a newer one wrote may ask for nothing.
+    """
+    given = read_json_object(path)
+    expected = _as_json(_config_of(manifest.lora_settings))
+    if given.get("base_model_name_or_path") is not None:
+        expected["base_model_name_or_path"] = manifest.base_model["name"]
+    found = _as_json(LoraConfig()) | {key: value for key, value in given.items() if key in expected or value}
+    unlike = {key for key in found if json.dumps(found[key]) != json.dumps(expected.get(key))} - _FREE_IN_CONFIG.keys()
+    unlike |= {key for key, kind in _FREE_IN_CONFIG.items() if not isinstance(found[key], kind)}
+    if unlike:
+        raise ValueError(f"{CONFIG}: {', '.join(sorted(unlike))[:200]}")
+
+
+def _as_json(config: LoraConfig) -> dict[str, Any]:
+    return dict(json.loads(json.dumps(config.to_dict())))
+
+
+def _read_weights(path: Path, lora: LoraSettings, config: WhisperConfig | None) -> dict[str, torch.Tensor]:
+    """The weights, copied: else the file stays mapped, and whoever writes into it would change a voice in use."""
+    with path.open("rb") as file:
+        if int.from_bytes(file.read(8), "little") > _HEADER_BYTES:
+            raise ValueError(f"{WEIGHTS}: header > {_HEADER_BYTES} bytes")
+    with safe_open(path, "pt") as file:  # safetensors only: a pickle can run code
+        slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+        found = {key: (each.get_dtype(), tuple(each.get_shape())) for key, each in slices.items()}
+        shapes = _lora_shapes(_Sizes.of(config) if config else _Sizes.seen_in(found), lora)
+        wrong = sorted(key for key in shapes.keys() | found.keys() if found.get(key) != ("F32", shapes.get(key)))
+        if wrong:
+            raise ValueError(f"{WEIGHTS}: {', '.join(wrong[:3])}")
+        weights = {key: file.get_tensor(key).clone() for key in shapes}
+    for key, weight in weights.items():
+        if not weight.abs().max() <= _LARGEST_WEIGHT:  # nor is NaN
+            raise ValueError(f"{WEIGHTS}: {key} ({weight.abs().max():g})")
+    return weights
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """The sizes of a Whisper that LoRA's shapes depend on."""
+
+    width: int
+    inner: tuple[int, int]  # of the feed-forward networks, in encoder and decoder
+    layers: tuple[int, int]
+
+    @staticmethod
+    def of(config: WhisperConfig) -> _Sizes:
+        """Those of a base model."""
+        inner = config.encoder_ffn_dim, config.decoder_ffn_dim
+        return _Sizes(config.d_model, inner, (config.encoder_layers, config.decoder_layers))
+
+    @staticmethod
+    def seen_in(found: Mapping[str, tuple[str, tuple[int, ...]]]) -> _Sizes:
+        """Those of the Whisper that such weights are for, if they are for any. ValueError for other names."""
+        width, inner, layers = 0, {"encoder": 2, "decoder": 2}, {"encoder": 1, "decoder": 1}
+        for key, (_, shape) in found.items():
+            name = _KEY.fullmatch(key)
+            if not name or len(shape) != 2 or not 0 < min(shape) <= max(shape) < 1 << 16:
+                raise ValueError(f"{WEIGHTS}: {key}")
+            part, layer, module, side = name.groups()
+            size = shape[1] if side == "A" else shape[0]
+            if (module, side) in (("fc1", "B"), ("fc2", "A")):
+                inner[part] = size
+            else:
+                width = size
+            layers[part] = max(layers[part], int(layer) + 1)
+        if width < 4 or width % 2:  # Whisper's positions are made for neither
+            raise ValueError(f"{WEIGHTS}: {width}")
+        return _Sizes(width, (inner["encoder"], inner["decoder"]), (layers["encoder"], layers["decoder"]))
+
+
+@lru_cache(maxsize=32)
+def _lora_shapes(sizes: _Sizes, lora: LoraSettings) -> dict[str, tuple[int, ...]]:
+    """Name and shape of each weight that PEFT puts onto a Whisper of these sizes, which takes no memory here. All
+    layers are alike, so one of each part is enough."""
+    config = WhisperConfig(
+        d_model=sizes.width,
+        encoder_ffn_dim=sizes.inner[0],
+        decoder_ffn_dim=sizes.inner[1],
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=1,
+        decoder_attention_heads=1,
+    )
+    with torch.device("meta"):
+        model = PeftModel(WhisperForConditionalGeneration(config), _config_of(lora), low_cpu_mem_usage=True)
+    weights = get_peft_model_state_dict(model, save_embedding_layers=False)
+    layers = dict(zip((f"{_PREFIX}encoder.layers.", f"{_PREFIX}decoder.layers."), sizes.layers, strict=True))
+    return {
+        f"{start}{layer}.{key.removeprefix(f'{start}0.')}": tuple(weight.shape)
+        for key, weight in weights.items()
+        for start, count in layers.items()
+        if key.startswith(start)
+        for layer in range(count)
+    }

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from peft.helpers import rescale_adapter_scale
 
+from .messages import ResonanceError
 from .scoring import is_endless
 from .settings import SECOND_BEAMS, SECOND_SHARE, SECOND_STRENGTH, UNSURE_BELOW
 from .whisper import Heard, SpeechModel
@@ -46,13 +47,15 @@ def hear(
 ) -> list[Heard]:
     """What the active adapter of ``speech`` makes of each 16 kHz mono clip of at most ``window_s`` seconds, in order.
 
-    ``Heard.unsure`` marks those that were heard twice. Raises RZ-0602 for a clip that is longer than the window; the
-    adapter is then, and always, left at its full strength.
+    ``Heard.unsure`` marks those that were heard twice. Raises RZ-0602 for a clip that is longer than the window and
+    RZ-0631 where the model computes NaN; the adapter is then, and always, left at its full strength.
     """
     answers: list[Heard] = []
     for start in range(0, len(samples), _BATCH):
         clips = samples[start : start + _BATCH]
         for clip, heard in zip(clips, speech.hear(clips, window_s), strict=True):
+            if math.isnan(heard.sure):
+                raise ResonanceError("RZ-0631")
             doubt = is_unsure(heard)
             answers.append(replace(_again(speech, clip, window_s) or heard, unsure=True) if doubt else heard)
         if on_progress:

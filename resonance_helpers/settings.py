@@ -84,14 +84,21 @@ def _known(name: str, values: tuple[str, ...], allowed: tuple[str, ...]) -> None
         raise ResonanceError("RZ-0001", name=name, value=values, allowed=", ".join(allowed))
 
 
-def _positive(name: str, value: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ResonanceError("RZ-0001", name=name, value=value, allowed="≥ 1")
+def _some_of(name: str, values: tuple[str, ...], allowed: tuple[str, ...]) -> None:
+    if not isinstance(values, tuple) or not values or len(set(values)) < len(values):
+        raise ResonanceError("RZ-0001", name=name, value=values, allowed=", ".join(allowed))
+    _known(name, values, allowed)
+
+
+def _positive(name: str, value: int, most: int | None = None) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1 or (most is not None and value > most):
+        raise ResonanceError("RZ-0001", name=name, value=value, allowed=f"≥ 1, ≤ {most}" if most else "≥ 1")
 
 
 MODEL_PARTS = ("encoder", "decoder")  # of Whisper
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")  # of each layer, attention and feed-forward
 MAX_RANK = 256  # more is no small adapter any more, and a file from elsewhere could ask for all the memory
+MAX_ALPHA = 4 * MAX_RANK  # twice the rank is usual
 EFFECTS = ("speed", "pitch", "room", "noise", "gain", "spectrum")  # of augmentation; spectrum is SpecAugment
 
 
@@ -112,12 +119,11 @@ class LoraSettings:
     parts: tuple[str, ...] = MODEL_PARTS
 
     def __post_init__(self) -> None:
-        _known("lora.parts", self.parts, MODEL_PARTS)
-        _positive("lora.r", self.r)
-        if self.r > MAX_RANK:
-            raise ResonanceError("RZ-0001", name="lora.r", value=self.r, allowed=f"1–{MAX_RANK}")
-        _positive("lora.alpha", self.alpha)
-        if not 0 <= self.dropout < 1:
+        _some_of("lora.target_modules", self.target_modules, ALL_LINEAR)
+        _some_of("lora.parts", self.parts, MODEL_PARTS)
+        _positive("lora.r", self.r, MAX_RANK)
+        _positive("lora.alpha", self.alpha, MAX_ALPHA)
+        if isinstance(self.dropout, bool) or not 0 <= self.dropout < 1:
             raise ResonanceError("RZ-0001", name="lora.dropout", value=self.dropout, allowed="0 ≤ x < 1")
 
 

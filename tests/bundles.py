@@ -12,18 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from peft import LoraConfig
 from safetensors.numpy import save
 
 from resonance_helpers.adapter import CONFIG, MANIFEST, WEIGHTS, Manifest
 from resonance_helpers.bundles import CHECKSUMS
-from resonance_helpers.settings import PRACTICE_MODEL
+from resonance_helpers.settings import PRACTICE_MODEL, LoraSettings, plain
 
+LORA = LoraSettings(r=1, target_modules=("q_proj",), parts=("encoder",))
+LAYERS, WIDTH = 4, 192  # of the practice model's encoder
 GOOD = Manifest(
     patient_id="alice",
     base_model={"name": PRACTICE_MODEL, "revision": "1", "tensors_sha256": "0" * 64},
     language="zh",
     window_s=4.0,
-    lora={"r": 16, "target_modules": ["q_proj"]},
+    lora=plain(LORA),
     recordings=80,
     phrases=40,
     audio_seconds=200.5,
@@ -32,7 +35,7 @@ GOOD = Manifest(
     steps=60,
     seed=17,
     wall_seconds=15,
-    scores={"cer": float("nan"), "exact": None},
+    scores={"cer": 0.5, "exact": None},
     versions={"torch": "2.13.0"},
     time="2026-11-22T12:00:00+00:00",
 )
@@ -40,10 +43,13 @@ GOOD = Manifest(
 
 def files(patient: str, version: int = 0, **said: Any) -> dict[str, bytes]:
     """The files of an adapter by name; ``version`` is in each of them, ``said`` stands in the manifest."""
-    weights = {"q_proj.lora_A.weight": np.full((8, 8), version, dtype=np.float32)}
+    modules = [f"base_model.model.model.encoder.layers.{layer}.self_attn.q_proj" for layer in range(LAYERS)]
+    shapes = {"lora_A": (LORA.r, WIDTH), "lora_B": (WIDTH, LORA.r)}
+    weights = {f"{m}.{ab}.weight": np.full(shape, version, np.float32) for m in modules for ab, shape in shapes.items()}
+    config = LoraConfig(r=LORA.r, lora_alpha=LORA.alpha, target_modules=r".*\.(encoder)\.layers\..*\.(q_proj)")
     return {
         WEIGHTS: save(weights),
-        CONFIG: json.dumps({"peft_type": "LORA", "version": version}).encode(),
+        CONFIG: json.dumps(config.to_dict() | {"peft_version": str(version)}).encode(),
         MANIFEST: json.dumps(asdict(GOOD) | {"patient_id": patient, "seed": version} | said).encode(),
         "tokenizer.json": json.dumps({"version": version}).encode(),
     }

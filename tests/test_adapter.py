@@ -147,10 +147,10 @@ def test_cleared_slots_hold_nobodys_weights(base: BaseModel, saved: Path, tmp_pa
     assert torch.equal(encode(speech), expected)
 
 
-def test_a_voice_that_does_not_fit_leaves_the_slot_to_nobody(base: BaseModel, saved: Path, copied: Path) -> None:
-    drop_a_key(copied)
+def test_a_voice_that_does_not_fit_leaves_the_slot_to_nobody(base: BaseModel, saved: Path) -> None:
     speech = load_speech_model(base)
-    good, bad, slots = adapter.load(speech, saved), adapter.load(speech, copied), adapter.Slots(speech)
+    good, slots = adapter.load(speech, saved), adapter.Slots(speech)
+    bad = replace(good, weights=dict([*good.weights.items()][1:]))
     slots.activate(good)
     expected = encode(speech)
     with pytest.raises(ResonanceError, match="RZ-0614"):

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from openai.types.audio import TranscriptionCreateParams
 from serving import HTTP, SHORT, SHOWN, TOKEN, Voices, make_adapter, running, sound
 
 from resonance_helpers.adapter import MANIFEST
@@ -175,7 +176,7 @@ def test_what_cannot_be_done_is_refused_by_name_with_what_may_be_written(
 
 
 def test_every_parameter_of_openais_client_is_decided() -> None:
-    theirs = openai.types.audio.TranscriptionCreateParams.__args__  # type: ignore[attr-defined]
+    theirs = TranscriptionCreateParams.__args__  # type: ignore[attr-defined]
     names = {name for each in theirs for name in each.__annotations__}
     assert names - {"file", "model"} <= PARAMETERS.keys() and len(names) > 10
 

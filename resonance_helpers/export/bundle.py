@@ -12,9 +12,9 @@ from pathlib import Path
 
 from .. import adapter
 from ..bundles import CARD, CHECKSUMS, NEEDED, README, belongs
-from ..messages import catalogue, message
+from ..messages import ResonanceError, catalogue, message
 from ..workspace import Workspace, replacing, require
-from .for_others import for_other_programs
+from .for_others import PROCESSOR, TOKENIZER, for_other_programs
 from .pages import model_card, readme
 from .place import BUNDLE, alone, check_room, home
 
@@ -35,14 +35,15 @@ class Export:
 def export_adapter(workspace: Workspace) -> Export:
     """Pack ``adapter/`` into ``export/<patient>-adapter.zip``, whole or not at all.
 
-    Raises RZ-0006 (lesson 06 missing), RZ-0005 (another patient's adapter), RZ-0610/0611 (no manifest that we know),
-    RZ-0807 (another export is under way here), RZ-0801 (not enough disk: nothing was begun), RZ-0004 (the disk filled
-    up meanwhile).
+    Raises RZ-0006 (lesson 06 missing), RZ-0005 (another patient's adapter), what ``adapter.verify`` raises, RZ-0807
+    (another export is under way here), RZ-0801 (not enough disk: nothing was begun), RZ-0004 (the disk filled up
+    meanwhile).
     """
     for name in NEEDED:
         require(workspace.adapter / name, lesson=6)
     adapter.refuse_other_patient(workspace)
-    contents = _contents(workspace)
+    manifest = adapter.verify(workspace.adapter, workspace.cache / "base_models").manifest
+    contents = _contents(workspace, manifest)
     bundle, total = home(workspace, BUNDLE), sum(map(len, contents.values()))
     with alone(workspace):
         check_room(bundle, total + _ROOM_BYTES)
@@ -53,15 +54,18 @@ def export_adapter(workspace: Workspace) -> Export:
     return Export(bundle, files, total)
 
 
-def _contents(workspace: Workspace) -> dict[str, bytes]:
+def _contents(workspace: Workspace, manifest: adapter.Manifest) -> dict[str, bytes]:
     """The files of the bundle by name, their checksums last."""
     lying = {
         path.name: path.read_bytes() for path in workspace.adapter.iterdir() if path.is_file() and belongs(path.name)
     }
     lying.pop(CHECKSUMS, None)  # of the zip that this adapter once came from
-    manifest = adapter.read_manifest(workspace.adapter)
     pages = {README: readme(manifest).encode(), CARD: model_card(workspace, manifest, lying.get(CARD)).encode()}
-    contents = dict(sorted((lying | for_other_programs(lying) | pages).items()))
+    try:
+        made = for_other_programs(lying)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ResonanceError("RZ-0614", path=workspace.adapter, detail=f"{TOKENIZER}, {PROCESSOR}") from error
+    contents = dict(sorted((lying | made | pages).items()))
     sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in contents.items())
     return contents | {CHECKSUMS: sums.encode()}
 

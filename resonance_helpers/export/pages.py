@@ -29,7 +29,7 @@ import librosa, torch
 from peft import PeftModel
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-recording, base_model = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "$base_model"
+recording, base_model = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else $base_model
 adapter = str(Path(__file__).parent)
 processor = WhisperProcessor.from_pretrained(adapter)
 model = WhisperForConditionalGeneration.from_pretrained(base_model, revision="$revision", dtype=torch.float32)
@@ -81,7 +81,7 @@ def readme(manifest: Manifest) -> str:
     base, revision = manifest.base_model["name"], manifest.base_model.get("revision", "")
     facts = {"patient": manifest.patient_id, "base_model": base, "revision": revision}
     script = SCRIPT.substitute(
-        base_model=base,
+        base_model=json.dumps(base, ensure_ascii=False),  # quoted, whatever is in it
         revision=revision if _COMMIT.fullmatch(revision) else "main",  # a folder that somebody named has no commit
         language=manifest.language,
         sample_rate=SAMPLE_RATE,
@@ -128,7 +128,9 @@ def model_card(
     known there stays.
     """
     splits = _scores(workspace, manifest)
-    card = brought.decode() if not splits and brought is not None else _card(workspace, manifest, splits)
+    card = (
+        brought.decode(errors="replace") if not splits and brought is not None else _card(workspace, manifest, splits)
+    )
     if kind == "adapter":
         return card
     library = "transformers" if kind == "merged" else "ctranslate2"

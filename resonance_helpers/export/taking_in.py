@@ -23,9 +23,10 @@ class Imported:
 def import_bundle(bundle: Path, output_dir: Path, patient_id: str = "", replace: bool = False) -> Imported:
     """Verify a zip of lesson 08 and make it ``output_dir/adapter``; ``patient_id`` is whose it has to be, if given.
 
-    Whether the base model fits is seen when it is loaded: it need not be here yet. Raises RZ-0802 (no such file), what
-    ``bundles.unpack_adapter`` raises, RZ-0803 (somebody else's bundle), RZ-0005 (somebody else's folder), RZ-0804 (an
-    adapter is there and ``replace`` was not asked for), RZ-0004 (disk full). Nothing has changed when anything fails.
+    The base model need not be here yet: then the shapes are compared with its own when it is loaded. Raises RZ-0802 (no
+    such file), what ``bundles.unpack_adapter`` raises, RZ-0803 (somebody else's bundle), RZ-0005 (somebody else's
+    folder), RZ-0804 (an adapter is there and ``replace`` was not asked for), RZ-0004 (disk full). Nothing has changed
+    when anything fails.
     """
     if not bundle.is_file():
         raise ResonanceError("RZ-0802", path=bundle)
@@ -33,7 +34,8 @@ def import_bundle(bundle: Path, output_dir: Path, patient_id: str = "", replace:
     home = output / "adapter"
     disk = next(folder for folder in (output, *output.parents) if folder.is_dir())
     with disk_full_is_said(home), TemporaryDirectory(dir=disk, prefix=".import-") as staging:
-        folder, manifest = unpack_adapter(bundle, Path(staging) / "unpacked", needed=(*NEEDED, CHECKSUMS))
+        cache = output / "cache" / "base_models"
+        folder, manifest = unpack_adapter(bundle, Path(staging) / "unpacked", (*NEEDED, CHECKSUMS), cache)
         if patient_id and manifest.patient_id != patient_id:
             raise ResonanceError("RZ-0803", path=bundle, found=manifest.patient_id, given=patient_id)
         refuse_other_patient(Workspace(output, output, manifest.patient_id))

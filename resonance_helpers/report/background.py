@@ -49,12 +49,11 @@ def gather(workspace: Workspace) -> Background:
 
 def _settings(manifest: Manifest, preset: Mapping[str, Any]) -> dict[str, str]:
     """Message names of the form ``report.fact.<name>`` and their values."""
-    lora = manifest.lora
-    modules = lora["target_modules"]
+    lora = manifest.lora_settings
     return {
         "base_model": f"{manifest.base_model['name']} @ {manifest.base_model['revision']}",
         "trained_at": manifest.time,
-        "lora": f"r={lora['r']}, α={lora['alpha']}, {'/'.join(modules) if isinstance(modules, list) else modules}",
+        "lora": f"r={lora.r}, α={lora.alpha}, {'/'.join(lora.target_modules)}",
         **{name: _written(preset[name]) for name in ("learning_rate", "batch_size", "augment") if name in preset},
         "seed": str(manifest.seed),
         "data_sha256": manifest.data_sha256[:_HASH_SHOWN],

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
@@ -113,8 +112,7 @@ def routes(
     @router.get("/models")
     async def models(request: Request) -> Models:
         mine = filter(request.state.access.covers, registry.patients)
-        trained = {patient: datetime.fromisoformat(registry.manifest(patient).time) for patient in mine}
-        return Models(data=[Model(id=patient, created=round(time.timestamp())) for patient, time in trained.items()])
+        return Models(data=[Model(id=patient, created=round(registry.manifest(patient).timestamp)) for patient in mine])
 
     @router.post("/audio/transcriptions", response_model=None)
     async def transcriptions(

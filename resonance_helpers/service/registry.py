@@ -119,7 +119,7 @@ class AdapterRegistry:
         this patient), RZ-0948 (disk full). Nothing has changed when anything fails.
         """
         with self._changing, self._staging() as staging, _short_of_disk(staging):
-            folder, manifest = bundles.unpack_adapter(bundle, staging / "unpacked")
+            folder, manifest = bundles.unpack_adapter(bundle, staging / "unpacked", cache=self._cache)
             self._check_base(manifest)
             home = self._home_or_refuse(manifest.patient_id)
             home.parent.mkdir(exist_ok=True)
@@ -140,7 +140,7 @@ class AdapterRegistry:
                 raise _unknown(patient_id)
             if folder.resolve() != folder:  # a link now, and it may lead anywhere
                 raise ResonanceError("RZ-0946", patient=patient_id)
-            manifest = bundles.verify(folder)
+            manifest = bundles.verify(folder, self._cache)
             if manifest.patient_id != patient_id:
                 raise ResonanceError("RZ-0947", given=patient_id, found=manifest.patient_id)
             self._check_base(manifest)
@@ -173,6 +173,11 @@ class AdapterRegistry:
         if _base(manifest) != self._base:
             given = f"{self.base_model} {self._base[0][:8]} ({self.language})"
             raise ResonanceError("RZ-0945", found=_said(manifest), given=given)
+
+    @property
+    def _cache(self) -> Path | None:
+        """Where the service keeps a base model that it fetched."""
+        return self.root / "cache" if self.root else None
 
     # ── On disk ──────────────────────────────────────────────────────────────
     def _look(self, adapters: Path) -> dict[str, Path]:
@@ -218,7 +223,7 @@ class AdapterRegistry:
 
 
 def _served(folder: Path, manifest: Manifest, generation: int) -> Served:
-    return Served(folder, manifest, generation, sum(file.stat().st_size for file in folder.iterdir()))
+    return Served(folder, manifest, generation, sum(file.lstat().st_size for file in folder.iterdir()))
 
 
 @contextmanager
