@@ -61,11 +61,12 @@ def main() -> None:
             for strength in STRENGTHS:
                 with rescale_adapter_scale(speech.model, strength):
                     again[f"greedy at {strength:g}"] = [each.text for each in speech.hear(sounds, window_s)]
+            features = speech.features([sounds[i] for i in unsure], window_s)
             for beams in BEAMS:
-                proposed = {i: listening.proposals(speech, sounds[i], window_s, beams) for i in unsure}
+                proposed = listening.proposals(speech, features, speech.encode(features), beams)
                 for share in SHARES:
                     texts = [each.text for each in first]
-                    for i, each in proposed.items():
+                    for i, each in zip(unsure, proposed, strict=True):
                         texts[i] = max(each, key=lambda one: one.likely(share)).text if each else texts[i]
                     again[f"{beams} beams, share {share:.2f}"] = texts
         for rule, texts in again.items():

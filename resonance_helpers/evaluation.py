@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +29,8 @@ from .messages import ResonanceError, message
 from .nonspeech import sounds
 from .scoring import Difference, Interval, Score, difference, score, wilson
 from .scoring.curve import Answer
-from .settings import OTHER_SOUNDS, SAMPLE_RATE, WINDOW_LADDER_S, plain
+from .scoring.intervals import pooled
+from .settings import OTHER_SOUNDS, REFUSED_SOUNDS, SAMPLE_RATE, WINDOW_LADDER_S, plain
 from .speech_gate import lets_through
 from .text import normalise, simplify, toneless
 from .utterances import Utterance, load_utterances
@@ -78,12 +78,13 @@ class Silence:
     """What comes out where nobody speaks. Shares of ``n`` clips, intervals 95 %."""
 
     n: int
-    phrases: float  # a phrase of the patient comes out, word for word
+    decoded: int  # of these: all that the gate lets through, and a sample of the rest
+    phrases: float  # a phrase of the patient comes out, word for word, without the gate; from the sample
     phrases_ci: Interval
     gated: float  # the same, where only what the speech gate lets through is heard
     gated_ci: Interval
     let_through: float  # taken for speech by the gate, whatever comes out
-    kinds: Mapping[str, int]  # kind of sound → clips in which a phrase comes out, without the gate
+    kinds: Mapping[str, int]  # kind of sound → decoded clips in which a phrase comes out
     own_clips: int  # test clips of the patient
     own_refused: int  # of these, those that the gate would refuse
 
@@ -317,18 +318,22 @@ class _Ear:
     total: int = 0
     done: int = 0
 
-    def hear(self, samples: Sequence[np.ndarray], adapted: bool, once: bool = False) -> list[Heard]:
-        """With the adapter at its window, or the base model at its native one; ``once`` asks no second time."""
+    def hear(self, samples: Sequence[np.ndarray], adapted: bool, rescore: bool = True) -> list[Heard]:
+        """With the adapter at its window, or the base model at its native one; without ``rescore`` nothing is heard a
+        second time."""
         begun = self.done
 
         def on_progress(done: int, _total: int) -> None:
             self._tell(begun + done)
 
         with adapter.using(self.speech, "default" if adapted else None):
-            if adapted and not once:
-                return listening.hear(self.speech, samples, self.manifest.window_s, on_progress)
-            window_s = self.manifest.window_s if adapted else 0.0
-            return self.speech.hear(samples, window_s, on_progress=on_progress)
+            if adapted:
+                return listening.hear(self.speech, samples, self.manifest.window_s, on_progress, rescore)
+            return self.speech.hear(samples, on_progress=on_progress)
+
+    def skip(self, clips: int) -> None:
+        """Count ``clips`` that need not be heard."""
+        self._tell(self.done + clips)
 
     def timed(self, samples: Sequence[np.ndarray], adapted: bool) -> tuple[list[Heard], float]:
         """What is heard, and the seconds of computing for each second of sound."""
@@ -369,22 +374,30 @@ def _forgetting(ear: _Ear, healthy: _HealthySpeech) -> Forgetting:
 
 
 def _silence(ear: _Ear, count: int, phrases: frozenset[str], own: Sequence[np.ndarray]) -> Silence:
+    """What the gate holds back is never decoded in use, so that only ``REFUSED_SOUNDS`` of it are here, drawn at random
+    and counted for all of it."""
     clips, bar = sounds(count, longest_s=ear.manifest.window_s), ear.manifest.speech_bar
     samples = [clip.samples for clip in clips]
     passes = np.array(lets_through(samples, bar), bool)
-    behind = iter(ear.hear([*compress(samples, passes)], adapted=True))  # as the service hears it
-    others = iter(ear.hear([*compress(samples, ~passes)], adapted=True, once=True))  # never heard by it; for comparison
-    heard = [next(behind if let else others) for let in passes]
-    alarms = np.array([bool(words := normalise(each.text)) and words in phrases for each in heard])
-    rate, gated = float(alarms.mean()), float((alarms & passes).mean())
+    passed, refused = np.flatnonzero(passes), np.flatnonzero(~passes)
+    rng = np.random.default_rng(count)
+    sample = np.sort(rng.choice(refused, min(REFUSED_SOUNDS, len(refused)), replace=False))
+    heard = ear.hear([samples[i] for i in passed], adapted=True)  # as the service hears it
+    heard += ear.hear([samples[i] for i in sample], adapted=True, rescore=False)
+    ear.skip(len(refused) - len(sample))
+    alarms = np.array([bool(words := normalise(each.text)) and words in phrases for each in heard], bool)
+    gated = float(alarms[: len(passed)].sum() / count)
+    rate, trials = pooled([alarms[: len(passed)], alarms[len(passed) :]], [len(passed), len(refused)])
+    decoded = [*passed, *sample]
     return Silence(
         n=count,
+        decoded=len(decoded),
         phrases=rate,
-        phrases_ci=wilson(rate, count),
+        phrases_ci=wilson(rate, trials),
         gated=gated,
         gated_ci=wilson(gated, count),
         let_through=float(passes.mean()),
-        kinds=dict(Counter(clip.kind for clip, alarm in zip(clips, alarms, strict=True) if alarm)),
+        kinds=dict(Counter(clips[i].kind for i, alarm in zip(decoded, alarms, strict=True) if alarm)),
         own_clips=len(own),
         own_refused=lets_through(own, bar).count(False),
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -44,20 +45,25 @@ def hear(
     samples: Sequence[np.ndarray],
     window_s: float,
     on_progress: Callable[[int, int], None] | None = None,
+    rescore: bool = True,
 ) -> list[Heard]:
     """What the active adapter of ``speech`` makes of each 16 kHz mono clip of at most ``window_s`` seconds, in order.
 
-    ``Heard.unsure`` marks those that were heard twice. Raises RZ-0602 for a clip that is longer than the window and
-    RZ-0631 where the model computes NaN; the adapter is then, and always, left at its full strength.
+    ``Heard.unsure`` marks those that were heard twice; without ``rescore`` nothing is. Raises RZ-0602 for a clip that
+    is longer than the window and RZ-0631 where the model computes NaN; the adapter is then, and always, left at its
+    full strength.
     """
     answers: list[Heard] = []
     for start in range(0, len(samples), _BATCH):
-        clips = samples[start : start + _BATCH]
-        for clip, heard in zip(clips, speech.hear(clips, window_s), strict=True):
-            if math.isnan(heard.sure):
-                raise ResonanceError("RZ-0631")
-            doubt = is_unsure(heard)
-            answers.append(replace(_again(speech, clip, window_s) or heard, unsure=True) if doubt else heard)
+        features = speech.features(samples[start : start + _BATCH], window_s)
+        encoded = speech.encode(features)
+        first = speech.answers(encoded, stop_loops=True)
+        if any(math.isnan(heard.sure) for heard in first):
+            raise ResonanceError("RZ-0631")
+        doubted = [row for row, heard in enumerate(first) if rescore and is_unsure(heard)]
+        for row, some in zip(doubted, proposals(speech, features[doubted], encoded[doubted]), strict=True):
+            first[row] = replace(_best(some) or first[row], unsure=True)
+        answers += first
         if on_progress:
             on_progress(len(answers), len(samples))
     return answers
@@ -68,27 +74,39 @@ def is_unsure(heard: Heard) -> bool:
     return heard.sure < UNSURE_BELOW or heard.cut or is_endless(heard.text)
 
 
-def proposals(speech: SpeechModel, clip: np.ndarray, window_s: float, beams: int = SECOND_BEAMS) -> list[Proposal]:
-    """What both strengths propose for a 16 kHz mono clip, ``beams`` answers each; only answers that have an end."""
-    features = speech.features([clip], window_s)
-    encoded: dict[float, torch.Tensor] = {}
-    texts: dict[tuple[int, ...], str] = {}
-    for strength in _STRENGTHS:
-        with rescale_adapter_scale(speech.model, strength):
-            encoded[strength] = speech.encode(features)
-            answers = speech.likely_answers(encoded[strength], beams)
-        texts |= dict(zip(answers, speech.decode(answers), strict=True))
-    ended = [tokens for tokens, text in texts.items() if tokens[-1] == speech.end and not is_endless(text)]
-    if not ended:
+def proposals(
+    speech: SpeechModel, features: torch.Tensor, encoded: torch.Tensor, beams: int = SECOND_BEAMS
+) -> list[list[Proposal]]:
+    """What both strengths propose for each clip, ``beams`` answers each at most, all of which have an end.
+
+    ``features`` [clips, mels, frames] of clips that are ``encoded`` at full strength. All clips are searched together.
+    """
+    if not len(features):
         return []
-    likely = []
+    heard: list[torch.Tensor] = []  # at each strength
+    opinions: list[list[dict[tuple[int, ...], float]]] = []  # of each strength, for each clip
     for strength in _STRENGTHS:
         with rescale_adapter_scale(speech.model, strength):
-            likely.append(speech.mean_logprobs(encoded[strength], ended))
-    return [Proposal(texts[tokens], full, weak) for tokens, full, weak in zip(ended, *likely, strict=True)]
+            heard.append(encoded if strength == 1.0 else speech.encode(features))
+            opinions.append(speech.beam_search(heard[-1], beams))
+    answers = [[*dict.fromkeys(chain(*each))] for each in zip(*opinions, strict=True)]
+    for strength, sound, opinion in zip(_STRENGTHS, heard, opinions, strict=True):
+        missing = [[each for each in some if each not in own] for some, own in zip(answers, opinion, strict=True)]
+        with rescale_adapter_scale(speech.model, strength):
+            weighed = speech.mean_logprobs(sound, missing)
+        for own, some, likely in zip(opinion, missing, weighed, strict=True):
+            own.update(zip(some, likely, strict=True))
+    return [
+        [
+            Proposal(text, *(opinion[clip][tokens] for opinion in opinions))
+            for tokens, text in zip(some, speech.decode(some), strict=True)
+            if not is_endless(text)
+        ]
+        for clip, some in enumerate(answers)
+    ]
 
 
-def _again(speech: SpeechModel, clip: np.ndarray, window_s: float) -> Heard | None:
+def _best(proposed: Sequence[Proposal]) -> Heard | None:
     """The answer that both strengths hold most likely together; None where neither proposes one with an end."""
-    best = max(proposals(speech, clip, window_s), key=Proposal.likely, default=None)
+    best = max(proposed, key=Proposal.likely, default=None)
     return Heard(best.text, cut=False, sure=math.exp(best.likely())) if best else None

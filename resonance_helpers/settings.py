@@ -69,9 +69,11 @@ SUITABLE_PASSES, USUAL_PASSES = (5, 40), 12
 
 # ── Judging ──────────────────────────────────────────────────────────────────
 OTHER_SOUNDS = 300  # clips without speech; with fewer, 2 % of them could not be told from none
+REFUSED_SOUNDS = 60  # of those that the speech gate holds back: decoded all the same, for the figure without it
 
 # ── Decoding ─────────────────────────────────────────────────────────────────
 MAX_NEW_TOKENS = 48  # a phrase of 2–5 s has under 25 tokens; a bound is what ends an endless repetition
+LOOP_TOKENS = 16  # an answer of which the last so many repeat one stretch goes on so to the bound; no phrase does
 
 
 def plain(options: Any) -> dict[str, Any]:

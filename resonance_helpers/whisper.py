@@ -1,26 +1,28 @@
 """One Whisper model in memory: sound to features, features to text.
 
-Decoding is a plain greedy loop over the cached decoder. It gives the tokens of ``model.generate`` (a test compares
-them), takes any window, is bounded in tokens and costs less than ``generate`` on a short clip. The beam search is the
-library's own.
+Decoding is a plain greedy loop over the cached decoder, and a beam search beside it. They give the tokens of
+``model.generate`` (a test compares them), take any window, are bounded in tokens and cost less than ``generate`` on
+short clips.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, cast
 
 import numpy as np
 import torch
 from peft import PeftModel
-from transformers import GenerationMixin, WhisperForConditionalGeneration, WhisperProcessor
-from transformers.modeling_outputs import BaseModelOutput
+from transformers import EncoderDecoderCache, WhisperForConditionalGeneration, WhisperProcessor
 
 from .base_models import BaseModel
 from .device import Device, choose_device
 from .messages import ResonanceError
-from .settings import MAX_NEW_TOKENS, SAMPLE_RATE
+from .scoring import REPEATS
+from .settings import LOOP_TOKENS, MAX_NEW_TOKENS, SAMPLE_RATE
 from .windows import allow_short_windows, native_window_s
 
 
@@ -102,15 +104,24 @@ class SpeechModel:
         answers: list[Heard] = []
         for start in range(0, len(samples), batch_size):
             features = self.features(samples[start : start + batch_size], window_s or self.native_window_s)
-            tokens, logprobs = self._greedy(features, MAX_NEW_TOKENS)
-            cut = (tokens != self.end).all(dim=1).tolist()
-            answers += map(Heard, self.decode(tokens), cut, self._sure(tokens, logprobs))
+            answers += self.answers(self.encode(features))
             if on_progress:
                 on_progress(len(answers), len(samples))
         return answers
 
+    def answers(self, encoded: torch.Tensor, stop_loops: bool = False) -> list[Heard]:
+        """The greedy answer to each clip of ``encoded`` [clips, frames / 2, width].
+
+        ``stop_loops`` ends an answer that repeats itself over ``LOOP_TOKENS`` tokens there, as cut; else it goes on to
+        ``MAX_NEW_TOKENS``.
+        """
+        tokens, logprobs, cut = self._greedy(encoded, MAX_NEW_TOKENS, stop_loops)
+        return [*map(Heard, self.decode(tokens), cut.tolist(), self._sure(tokens, logprobs))]
+
     def decode(self, tokens: torch.Tensor | Sequence[Sequence[int]]) -> list[str]:
         """Token ids [clips, tokens] to text without special tokens."""
+        if not len(tokens):  # the library takes no rows for a single empty one
+            return []
         return [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
 
     def greedy(self, features: torch.Tensor, max_new_tokens: int = MAX_NEW_TOKENS) -> torch.Tensor:
@@ -118,75 +129,114 @@ class SpeechModel:
 
         Rows that ended early are filled with the end token.
         """
-        return self._greedy(features, max_new_tokens)[0]
+        return self._greedy(self.encode(features), max_new_tokens)[0]
 
     @torch.inference_mode()
     def encode(self, features: torch.Tensor) -> torch.Tensor:
         """What the decoder listens to: features [clips, mels, frames] → hidden states [clips, frames / 2, width]."""
-        return self.whisper.model.encoder(features.to(self.whisper.device, self.whisper.dtype)).last_hidden_state
+        with self._not_training():
+            return self.whisper.model.encoder(features.to(self.whisper.device, self.whisper.dtype)).last_hidden_state
 
     @torch.inference_mode()
-    def likely_answers(self, encoded: torch.Tensor, beams: int) -> list[tuple[int, ...]]:
-        """The answers that a search with ``beams`` beams finds, as many, best first: token ids up to the end token.
+    def beam_search(self, encoded: torch.Tensor, beams: int) -> list[dict[tuple[int, ...], float]]:
+        """For each clip of ``encoded`` the answers that a search with ``beams`` beams finds, and the mean log
+        probability of a token in each: token ids with the end token.
 
-        ``encoded`` is of one clip; an answer that the bound on tokens cut has no end token. Whisper's own ``generate``
-        would fill the clip up to 30 s, so the one of all models is called on what was encoded.
+        A clip's search is over with ``beams`` answers, or where all that goes on repeats itself; what found no end is
+        left out. As the library's own with ``early_stopping`` (a test compares them), which copies what the
+        cross-attention keeps of each clip at each step: that took most of its time.
         """
-        whisper: Any = self.whisper
-        found = GenerationMixin.generate(
-            whisper,
-            encoder_outputs=BaseModelOutput(encoded),
-            attention_mask=torch.ones(encoded.shape[:2], device=whisper.device),
-            decoder_input_ids=torch.tensor([self.prompt], device=whisper.device),
-            max_length=len(self.prompt) + MAX_NEW_TOKENS,
-            num_beams=beams,
-            num_return_sequences=beams,
-            do_sample=False,
-        )
-        rows = found[:, len(self.prompt) :].tolist()
-        return [tuple(row[: row.index(self.end) + 1] if self.end in row else row) for row in rows]
-
-    @torch.inference_mode()
-    def mean_logprobs(self, encoded: torch.Tensor, answers: Sequence[Sequence[int]]) -> list[float]:
-        """The mean log probability of a token in each of ``answers`` (token ids) to one clip, ``encoded``."""
-        whisper, prompt = self.whisper, self.prompt
-        longest = max(map(len, answers))
-        rows = torch.tensor([[*prompt, *each, *[self.end] * (longest - len(each))] for each in answers])
-        heard = encoded.expand(len(answers), -1, -1)
-        said = whisper.model.decoder(input_ids=rows[:, :-1].to(whisper.device), encoder_hidden_states=heard)
-        logits = whisper.proj_out(said.last_hidden_state[:, len(prompt) - 1 :]).float() + self._forbidden_always
-        logits[:, 0] += self._forbidden_at_start
-        tokens = rows[:, len(prompt) :, None].to(whisper.device)
-        each = logits.log_softmax(-1).gather(-1, tokens)[..., 0]
-        return [float(row[: len(answer)].mean()) for row, answer in zip(each, answers, strict=True)]
-
-    @torch.inference_mode()
-    def _greedy(self, features: torch.Tensor, max_new_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token ids as ``greedy``, and the log probability of each, both [clips, tokens]."""
-        whisper = self.whisper
-        was_training = whisper.training
-        whisper.eval()
-        encoded = self.encode(features)
-        forbidden = self._forbidden_always
-        at_start = self._forbidden_at_start + forbidden
-        tokens = torch.tensor([self.prompt] * len(features), device=whisper.device)
-        ended = torch.zeros(len(features), dtype=torch.bool, device=whisper.device)
-        cache, steps, logprobs = None, [], []
-        for step in range(max_new_tokens):
-            output = whisper.model.decoder(
-                input_ids=tokens, encoder_hidden_states=encoded, past_key_values=cache, use_cache=True
-            )
-            cache = output.past_key_values
-            logits = whisper.proj_out(output.last_hidden_state[:, -1]).float() + (forbidden if step else at_start)
-            best, tokens = logits.max(-1, keepdim=True)
-            logprobs.append(best - logits.logsumexp(-1, keepdim=True))
-            tokens = tokens.masked_fill(ended[:, None], self.end)
-            ended |= tokens[:, 0] == self.end
-            steps.append(tokens)
-            if ended.all():
+        found: list[dict[tuple[int, ...], float]] = [{} for _ in encoded]
+        cache, logits = self._read_prompt(encoded)
+        totals = torch.zeros(len(encoded), 1, device=logits.device)  # log probability of each beam [clips, beams]
+        tokens = torch.zeros(len(encoded), 1, 0, dtype=torch.long, device=logits.device)  # [clips, beams, tokens]
+        clip = torch.arange(len(encoded), device=logits.device)[:, None]
+        for step in range(1, MAX_NEW_TOKENS + 1):
+            likely = totals[..., None] + logits.log_softmax(-1).view(*totals.shape, -1)
+            best, index = likely.flatten(1).topk(2 * beams)
+            parent, token = index // logits.shape[-1], index % logits.shape[-1]
+            longer = torch.cat([tokens[clip, parent], token[..., None]], dim=2)
+            is_end = token == self.end
+            for row, rank in is_end[:, :beams].nonzero().tolist():
+                if len(found[row]) < beams:
+                    found[row][tuple(longer[row, rank].tolist())] = float(best[row, rank]) / step
+            on = is_end.int().argsort(dim=1, stable=True)[:, :beams]  # the likeliest that have not ended
+            totals, tokens, parent = best.gather(1, on), longer[clip, on], parent.gather(1, on)
+            looping = _loops(tokens.flatten(0, 1)).view(totals.shape).all(dim=1).tolist()
+            if all(len(some) == beams or loops for some, loops in zip(found, looping, strict=True)):
                 break
-        whisper.train(was_training)
-        return torch.cat(steps, dim=1), torch.cat(logprobs, dim=1)
+            if step == 1:
+                cache.batch_repeat_interleave(beams)
+            else:  # the cross-attention's part is the same for all beams of a clip
+                cache.self_attention_cache.reorder_cache((clip * beams + parent).flatten())  # type: ignore[arg-type]
+            logits = self._next_logits(tokens[..., -1].reshape(-1, 1), encoded, cache)[:, -1]
+        return found
+
+    @torch.inference_mode()
+    def mean_logprobs(self, encoded: torch.Tensor, answers: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
+        """The mean log probability of a token in each of the ``answers`` (token ids) to each clip of ``encoded``.
+
+        Each clip passes the decoder's cross-attention once, however many answers are weighed.
+        """
+        each = [*chain.from_iterable(answers)]
+        if not each:
+            return [[] for _ in answers]
+        cache, first = self._read_prompt(encoded)
+        clip_of = torch.tensor([clip for clip, some in enumerate(answers) for _ in some], device=first.device)
+        cache.reorder_cache(clip_of)  # type: ignore[arg-type]
+        rows = torch.nn.utils.rnn.pad_sequence([*map(torch.tensor, each)], True, self.end).to(first.device)
+        logits = torch.cat([first[clip_of, None], self._next_logits(rows[:, :-1], encoded, cache)], dim=1)
+        said = logits.log_softmax(-1).gather(-1, rows[..., None])[..., 0]
+        means = iter([float(row[: len(answer)].mean()) for row, answer in zip(said, each, strict=True)])
+        return [[next(means) for _ in some] for some in answers]
+
+    @torch.inference_mode()
+    def _greedy(
+        self, encoded: torch.Tensor, max_new_tokens: int, stop_loops: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Token ids as ``greedy``, the log probability of each, both [clips, tokens], and which have no end [clips]."""
+        done = torch.zeros(len(encoded), dtype=torch.bool, device=encoded.device)
+        cut, steps, logprobs = ~done, [], []
+        with self._not_training():
+            cache, logits = self._read_prompt(encoded)
+            for _ in range(max_new_tokens):
+                best, tokens = logits.max(-1, keepdim=True)
+                logprobs.append(best - logits.logsumexp(-1, keepdim=True))
+                tokens = tokens.masked_fill(done[:, None], self.end)
+                steps.append(tokens)
+                cut &= done | (tokens[:, 0] != self.end)
+                done |= tokens[:, 0] == self.end
+                if stop_loops:
+                    done |= _loops(torch.cat(steps, dim=1))
+                if done.all() or len(steps) == max_new_tokens:
+                    break
+                logits = self._next_logits(tokens, encoded, cache)[:, -1]
+        return torch.cat(steps, dim=1), torch.cat(logprobs, dim=1), cut
+
+    def _read_prompt(self, encoded: torch.Tensor) -> tuple[EncoderDecoderCache, torch.Tensor]:
+        """The decoder's cache behind the prompt, and the log-odds of what comes first [clips, vocabulary]."""
+        prompt = torch.tensor([self.prompt] * len(encoded), device=self.whisper.device)
+        read = self.whisper.model.decoder(input_ids=prompt, encoder_hidden_states=encoded, use_cache=True)
+        logits = self.whisper.proj_out(read.last_hidden_state[:, -1]).float()
+        return read.past_key_values, logits + self._forbidden_always + self._forbidden_at_start
+
+    def _next_logits(self, tokens: torch.Tensor, encoded: torch.Tensor, cache: EncoderDecoderCache) -> torch.Tensor:
+        """Log-odds of what comes behind each of ``tokens`` [rows, tokens], as [rows, tokens, vocabulary].
+
+        ``cache`` then holds the tokens too. ``encoded`` only says that there is something to listen to: its keys and
+        values are in the cache.
+        """
+        read = self.whisper.model.decoder(input_ids=tokens, encoder_hidden_states=encoded, past_key_values=cache)
+        return self.whisper.proj_out(read.last_hidden_state).float() + self._forbidden_always
+
+    @contextmanager
+    def _not_training(self) -> Iterator[None]:
+        was_training = self.whisper.training
+        self.whisper.eval()
+        try:
+            yield
+        finally:
+            self.whisper.train(was_training)
 
     def _sure(self, tokens: torch.Tensor, logprobs: torch.Tensor) -> list[float]:
         """The geometric mean of each row's probabilities, up to and with its first end token."""
@@ -223,6 +273,17 @@ class SpeechModel:
         penalty = torch.zeros(self.whisper.config.vocab_size, device=self.whisper.device)
         penalty[list(tokens or ())] = -torch.inf
         return penalty
+
+
+def _loops(tokens: torch.Tensor) -> torch.Tensor:
+    """Which rows of ``tokens`` [clips, tokens] end in ``REPEATS`` or more of one stretch, over ``LOOP_TOKENS`` at
+    least: bool [clips]."""
+    found = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+    for length in range(1, tokens.shape[1] // REPEATS + 1):
+        tail = tokens[:, -max(LOOP_TOKENS, REPEATS * length) :]
+        if tail.shape[1] >= LOOP_TOKENS:
+            found |= (tail[:, length:] == tail[:, :-length]).all(dim=1)
+    return found
 
 
 def load_speech_model(base: BaseModel, language: str = "zh", device: Device | None = None) -> SpeechModel:

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from resonance_helpers import Workspace, adapter, audio, evaluation, training
 from resonance_helpers.labels import Label, read_labels, write_labels
 from resonance_helpers.messages import ResonanceError
-from resonance_helpers.scoring import difference, score
-from resonance_helpers.settings import SAMPLE_RATE, SPEECH_BAR, TrainingSettings
+from resonance_helpers.scoring import difference, score, wilson
+from resonance_helpers.settings import REFUSED_SOUNDS, SAMPLE_RATE, SPEECH_BAR, TrainingSettings
 from resonance_helpers.text import toneless
 from resonance_helpers.utterances import Utterance, load_utterances
 from resonance_helpers.whisper import Heard
@@ -127,7 +127,7 @@ def test_healthy_recordings_that_are_all_too_long_are_said(
 
 def test_silence_counts_phrases_with_and_without_the_gate(tested: Tested) -> None:
     silence = tested[1].silence
-    assert silence is not None and silence.n == OTHER
+    assert silence is not None and silence.n == silence.decoded == OTHER
     assert 0 <= silence.gated <= min(silence.phrases, silence.let_through)
     assert silence.phrases_ci[0] <= silence.phrases <= silence.phrases_ci[1]
     assert sum(silence.kinds.values()) == round(silence.phrases * silence.n)
@@ -140,20 +140,29 @@ class Parrot:
     manifest = type("Manifest", (), {"window_s": 4.0, "speech_bar": SPEECH_BAR})
 
     def __init__(self) -> None:
-        self.twice = self.once = 0
+        self.twice = self.once = self.skipped = 0
 
-    def hear(self, samples: Sequence[np.ndarray], adapted: bool, once: bool = False) -> list[Heard]:
+    def hear(self, samples: Sequence[np.ndarray], adapted: bool, rescore: bool = True) -> list[Heard]:
         assert adapted, "the base model has never learnt the patient's phrases"
-        self.once, self.twice = self.once + once * len(samples), self.twice + (not once) * len(samples)
-        return [Heard("" if once and i % 2 else "我想喝水！", cut=False) for i in range(len(samples))]
+        self.once, self.twice = self.once + (not rescore) * len(samples), self.twice + rescore * len(samples)
+        return [Heard("" if not rescore and i % 2 else "我想喝水！", cut=False) for i in range(len(samples))]
+
+    def skip(self, clips: int) -> None:
+        self.skipped += clips
 
 
 def test_a_parrot_is_found_out_and_the_gate_helps() -> None:
+    """Half of what the gate holds back is a phrase: a sample of it stands for all of it, and is worth less."""
     own, parrot = [np.zeros(SAMPLE_RATE, np.float32)], Parrot()
     silence = evaluation._silence(parrot, 100, frozenset({"我想喝水", ""}), own)  # type: ignore[arg-type]
     assert 0 < silence.gated == silence.let_through < 0.3 and silence.own_refused == 1
-    assert (parrot.twice, parrot.once) == (round(100 * silence.let_through), 100 - parrot.twice)
-    assert round(100 * silence.phrases) == sum(silence.kinds.values()) == parrot.twice + (parrot.once + 1) // 2
+    passed = round(100 * silence.let_through)
+    assert (parrot.twice, parrot.once, parrot.skipped) == (passed, REFUSED_SOUNDS, 100 - passed - REFUSED_SOUNDS)
+    assert silence.decoded == parrot.twice + parrot.once and parrot.skipped > 0
+    assert silence.phrases == pytest.approx(silence.let_through + 0.5 * (1 - silence.let_through))
+    assert sum(silence.kinds.values()) == parrot.twice + parrot.once // 2
+    narrow = wilson(silence.phrases, 100)
+    assert silence.phrases_ci[0] < narrow[0] and silence.phrases_ci[1] > narrow[1]
     assert evaluation._silence(Parrot(), 100, frozenset({"我想吃饭"}), own).phrases == 0  # type: ignore[arg-type]
 
 

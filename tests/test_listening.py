@@ -44,8 +44,8 @@ def strengths(speech: SpeechModel) -> set[float]:
 class Ears:
     """The parts of ``SpeechModel`` that hear, with answers laid out in advance.
 
-    ``full`` and ``weak`` are what the two strengths propose, and how likely each holds every answer; an answer that
-    ends with "…" has no end token.
+    ``full`` and ``weak`` are what the two strengths propose, and how likely each holds every answer; what the one
+    proposes and the other does not is weighed.
     """
 
     def __init__(
@@ -53,22 +53,23 @@ class Ears:
     ) -> None:
         self.opinions = (full or {}, weak or {})
         self.at: list[float] = []  # the strength of each search
-        patch.setattr(SpeechModel, "hear", lambda *_: first)
-        patch.setattr(SpeechModel, "likely_answers", lambda speech, _, beams: self.propose(speech, beams))
+        patch.setattr(SpeechModel, "answers", lambda *_, stop_loops: first if stop_loops else None)
+        patch.setattr(SpeechModel, "beam_search", lambda speech, encoded, beams: self.search(speech, encoded, beams))
         patch.setattr(SpeechModel, "mean_logprobs", lambda speech, _, answers: self.weigh(speech, answers))
 
-    def propose(self, speech: SpeechModel, beams: int) -> list[tuple[int, ...]]:
+    def search(self, speech: SpeechModel, encoded: torch.Tensor, beams: int) -> list[dict[tuple[int, ...], float]]:
         assert beams == SECOND_BEAMS
         self.at += strengths(speech)
-        tokenizer = speech.processor.tokenizer
-        tokens = [tokenizer(text.rstrip("…"), add_special_tokens=False).input_ids for text in self.mine(speech)]
-        return [
-            (*each, *([] if "…" in text else [speech.end]))
-            for text, each in zip(self.mine(speech), tokens, strict=True)
-        ]
+        found = {self.tokens(speech, text): likely for text, likely in self.mine(speech).items() if text[-1] != "…"}
+        return [dict(found) for _ in encoded]
 
-    def weigh(self, speech: SpeechModel, answers: Sequence[Sequence[int]]) -> list[float]:
-        return [self.mine(speech)[text] for text in speech.decode(answers)]
+    def weigh(self, speech: SpeechModel, answers: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
+        opinion = {text.rstrip("…"): likely for text, likely in self.mine(speech).items()}
+        return [[opinion[text] for text in speech.decode(some)] for some in answers]
+
+    @staticmethod
+    def tokens(speech: SpeechModel, text: str) -> tuple[int, ...]:
+        return (*speech.processor.tokenizer(text, add_special_tokens=False).input_ids, speech.end)
 
     def mine(self, speech: SpeechModel) -> Opinions:
         return self.opinions[strengths(speech) != {self.at[0]}]
@@ -76,6 +77,25 @@ class Ears:
 
 def clips(count: int) -> list[np.ndarray]:
     return [np.zeros(1600, np.float32)] * count
+
+
+def test_only_the_unsure_clips_are_encoded_again_and_all_of_them_at_once(
+    speech: SpeechModel, converted_sample: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sounds = [read_wav(u.wav) for u in load_utterances(converted_sample)[:6]]
+    encode, encoded = SpeechModel.encode, []
+
+    def counted(speech: SpeechModel, features: torch.Tensor) -> torch.Tensor:
+        encoded.append((len(features), strengths(speech)))
+        return encode(speech, features)
+
+    monkeypatch.setattr(SpeechModel, "encode", counted)
+    sure = sorted(heard.sure for heard in listening.hear(speech, sounds, 4.0, rescore=False))
+    assert encoded == [(6, strengths(speech))]
+    monkeypatch.setattr(listening, "UNSURE_BELOW", sure[3])  # three are less sure
+    listening.hear(speech, sounds, 4.0)
+    (full,) = strengths(speech)
+    assert encoded[1:] == [(6, {full}), (3, {full * SECOND_STRENGTH})]
 
 
 def test_who_is_sure_is_asked_once(speech: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,8 +106,8 @@ def test_who_is_sure_is_asked_once(speech: SpeechModel, monkeypatch: pytest.Monk
 
 def test_what_both_strengths_hold_likely_together_is_said(speech: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the favourite of the one nor that of the other; what was sure is left alone, the doubt stays marked."""
-    full = {"我要喝水": -0.1, "我要睡觉": -0.3, "开灯": -3.0}
-    weak = {"开灯": -0.2, "我要睡觉": -0.3, "我要喝水": -3.0}
+    full = {"我要喝水": -0.1, "我要睡觉": -0.3, "开灯…": -3.0}
+    weak = {"开灯": -0.2, "我要睡觉…": -0.3, "我要喝水": -3.0}
     first = [Heard("关灯", False, SURE), Heard("我要喝水", False, UNSURE)]
     ears = Ears(monkeypatch, first, full, weak)
     before = strengths(speech)
@@ -112,28 +132,28 @@ def test_the_weaker_hearing_has_a_third_of_the_say(speech: SpeechModel, monkeypa
 def test_an_answer_that_found_no_end_is_unsure(
     speech: SpeechModel, first: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    likely = {ENDLESS: -0.01, "我想…": -0.02, "我想喝水": -0.5}
+    likely = {ENDLESS: -0.01, "我想喝水": -0.5}
     Ears(monkeypatch, [first], likely, likely)
     (heard,) = listening.hear(speech, clips(1), 4.0)
     assert (heard.text, heard.cut, heard.unsure) == ("我想喝水", False, True)
 
 
 def test_where_no_answer_has_an_end_the_first_stays(speech: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    Ears(monkeypatch, [Heard("开灯", False, UNSURE)], {ENDLESS: -0.1}, {"我想…": -0.1})
+    Ears(monkeypatch, [Heard("开灯", False, UNSURE)], {ENDLESS: -0.1}, {ENDLESS: -0.1})
     assert listening.hear(speech, clips(1), 4.0) == [Heard("开灯", False, UNSURE, unsure=True)]
 
 
 def test_the_adapter_is_whole_again_whatever_happens(speech: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> None:
     before, asked = strengths(speech), []
 
-    def fails(speech: SpeechModel, encoded: torch.Tensor, beams: int) -> list[tuple[int, ...]]:
+    def fails(speech: SpeechModel, encoded: torch.Tensor, beams: int) -> list[dict[tuple[int, ...], float]]:
         asked.append(strengths(speech))
         if asked[-1] != before:
             raise RuntimeError("out of memory")
-        return [(speech.end,)]
+        return [{(speech.end,): 0.0}]
 
     Ears(monkeypatch, [Heard("开灯", False, UNSURE)])
-    monkeypatch.setattr(SpeechModel, "likely_answers", fails)
+    monkeypatch.setattr(SpeechModel, "beam_search", fails)
     with pytest.raises(RuntimeError, match="out of memory"):
         listening.hear(speech, clips(1), 4.0)
     assert strengths(speech) == before and len(asked) == 2
@@ -180,11 +200,9 @@ def best_of(speech: SpeechModel, sounds: Sequence[np.ndarray]) -> list[tuple[str
     """The likeliest answer of a search to each clip, and the mean probability of its tokens."""
     found = []
     for sound in sounds:
-        encoded = speech.encode(speech.features([sound], 4.0))
-        answers = speech.likely_answers(encoded, SECOND_BEAMS)
-        likely = speech.mean_logprobs(encoded, answers)
-        best = int(np.argmax(likely))
-        found.append((speech.decode(answers)[best], math.exp(likely[best])))
+        (some,) = speech.beam_search(speech.encode(speech.features([sound], 4.0)), SECOND_BEAMS)
+        best = max(some, key=lambda each: some[each])
+        found.append((speech.decode([best])[0], math.exp(some[best])))
     return found
 
 

@@ -308,7 +308,7 @@ def test_what_training_changed_and_what_it_may_have_spoilt_is_said_where_it_was_
     assert "健康人的话" not in bare and "没有人说话时" not in bare, "nothing is said of what was not measured"
     meant, was, now = ["我想喝水", "不要", "谢谢"], ["我想", "不要", ""], ["我想喝水", "不要", "谢"]
     both = BeforeAfter(3, score(meant, was), score(meant, now, cut=[False, False, True]), difference(meant, was, now))
-    silence = Silence(300, 0.89, (0.85, 0.92), 0.2, (0.16, 0.24), 0.24, {"beep": 20}, 52, 1)
+    silence = Silence(300, 132, 0.89, (0.82, 0.94), 0.2, (0.16, 0.24), 0.24, {"beep": 20}, 52, 1)
     facts = {"known": both, "new": None, "silence": silence, "real_time_factor": RealTimeFactor(0.5, 0.25)}
     forgetting = Forgetting(3, both.before, both.after, both.difference, 2)
     full = report.page(replace(a_report(), forgetting=forgetting, **facts), background())

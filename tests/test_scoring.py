@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resonance_helpers.scoring import cer, diff, difference, is_endless, of_ten, score, wilson
+from resonance_helpers.scoring.intervals import pooled
 from resonance_helpers.text import normalise, toned, toneless
 
 texts = st.text("我想喝水吃饭不疼", max_size=6)
@@ -247,6 +248,19 @@ def test_ten_of_ten_is_not_a_hundred_per_cent_for_sure() -> None:
     assert right.exact_ci == pytest.approx((0.722, 1.0), abs=1e-3)  # Wilson's, from the tables
     assert wrong.exact_ci == pytest.approx((0.0, 0.278), abs=1e-3)
     assert right.cer_ci[0] == 0 and right.cer_ci[1] > 0.1
+
+
+def test_a_sample_of_a_stratum_counts_for_all_of_it() -> None:
+    """Over many draws the pooled share is the true one, and its variance that of as many trials as it says."""
+    rng = np.random.default_rng(3)
+    whole = [rng.random(60) < 0.5, rng.random(240) < 0.5]
+    share, trials = pooled(whole, [60, 240])
+    assert share == pytest.approx(np.concatenate(whole).mean()) and trials == pytest.approx(300)
+    assert pooled([whole[0], whole[1][:0]], [60, 0]) == (pytest.approx(whole[0].mean()), pytest.approx(60))
+    shares = [pooled([rng.random(60) < 0.5, rng.random(60) < 0.5], [60, 240]) for _ in range(4000)]
+    found, (trials,) = np.array([share for share, _ in shares]), {round(trials, 6) for _, trials in shares}
+    assert found.mean() == pytest.approx(0.5, abs=0.005)
+    assert found.var() == pytest.approx(0.25 / trials, rel=0.1) and 60 < trials < 120
 
 
 def test_wilson_against_its_definition() -> None:

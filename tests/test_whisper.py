@@ -27,7 +27,13 @@ def practice(tmp_path_factory: pytest.TempPathFactory) -> SpeechModel:
 def by_generate(speech: SpeechModel, features: torch.Tensor, tokens: int, beams: int = 1) -> list[str]:
     """The library's own search at the native window, bounded in tokens, language given."""
     ids = speech.whisper.generate(
-        features, language=speech.language, task="transcribe", num_beams=beams, do_sample=False, max_new_tokens=tokens
+        features,
+        language=speech.language,
+        task="transcribe",
+        num_beams=beams,
+        early_stopping=True,
+        do_sample=False,
+        max_new_tokens=tokens,
     )
     return speech.decode(ids)
 
@@ -42,26 +48,87 @@ def test_greedy_writes_what_generate_writes(practice: SpeechModel, converted_sam
 
 def test_beams_find_what_generate_finds_with_as_many(practice: SpeechModel, converted_sample: Workspace) -> None:
     clips = [read_wav(u.wav) for u in load_utterances(converted_sample)[:12]]
-    each = [practice.features([clip], practice.native_window_s) for clip in clips]
-    found = [practice.decode(practice.likely_answers(practice.encode(features), 5))[0] for features in each]
-    assert found == by_generate(practice, torch.cat(each), MAX_NEW_TOKENS, beams=5)
-    assert found != practice.recognise(clips), "the comparison says nothing when beams change nothing"
+    features = practice.features(clips, practice.native_window_s)
+    found = [max(some, key=lambda each: some[each]) for some in practice.beam_search(practice.encode(features), 5)]
+    assert practice.decode(found) == by_generate(practice, features, MAX_NEW_TOKENS, beams=5)
+    assert practice.decode(found) != practice.recognise(clips), "the comparison says nothing when beams change nothing"
 
 
-def test_answers_are_told_apart_by_the_models_own_probabilities(practice: SpeechModel) -> None:
-    """At a short window, each answer up to its end token; a longer answer beside it changes nothing."""
-    noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
-    features = practice.features([noise], 2.0)
+def test_a_search_finds_the_same_for_a_clip_alone_and_only_what_has_an_end(
+    practice: SpeechModel, converted_sample: Workspace
+) -> None:
+    clips = [read_wav(u.wav) for u in load_utterances(converted_sample)[:5]]
+    encoded = practice.encode(practice.features([*clips, noise()], 4.0))
+    together = practice.beam_search(encoded, 5)
+    for row, some in enumerate(together):
+        assert len(some) <= 5 and all(answer.index(practice.end) == len(answer) - 1 for answer in some)
+        (alone,) = practice.beam_search(encoded[row : row + 1], 5)
+        assert some == pytest.approx(alone, abs=1e-4)
+
+
+def test_answers_are_told_apart_by_the_models_own_probabilities(
+    practice: SpeechModel, converted_sample: Workspace
+) -> None:
+    """At a short window, each answer up to its end token; neither a longer one nor another clip beside it matters."""
+    features = practice.features([noise(), read_wav(load_utterances(converted_sample)[0].wav), noise()], 4.0)
     encoded = practice.encode(features)
-    answers = practice.likely_answers(encoded, 5)
-    assert len(set(answers)) == 5 and len({len(answer) for answer in answers}) > 1
-    for answer, found in zip(answers, practice.mean_logprobs(encoded, answers), strict=True):
-        assert practice.end not in answer[:-1]
-        said = torch.tensor([[*practice.prompt, *answer]])
-        with torch.inference_mode():
-            logits = practice.whisper(features, decoder_input_ids=said[:, :-1]).logits[0, len(practice.prompt) - 1 :]
-        each = (logits + practice._forbidden_always).log_softmax(-1)[range(len(answer)), list(answer)]
-        assert found == pytest.approx(float(each.mean()), abs=0.02)
+    searched = practice.beam_search(encoded, 5)
+    answers = [list(searched[0]), list(searched[1])[:2], []]
+    assert len({len(answer) for answer in answers[0]}) > 1
+    found = practice.mean_logprobs(encoded, answers)
+    assert [len(some) for some in found] == [5, 2, 0]
+    assert practice.mean_logprobs(encoded, [[], [], []]) == [[], [], []]
+    for clip, some in enumerate(answers):
+        assert found[clip] == pytest.approx([searched[clip][answer] for answer in some], abs=1e-3)
+        for answer, mean in zip(some, found[clip], strict=True):
+            said = torch.tensor([[*practice.prompt, *answer]])
+            with torch.inference_mode():
+                whole = practice.whisper(features[clip : clip + 1], decoder_input_ids=said[:, :-1])
+            logits = whole.logits[0, len(practice.prompt) - 1 :] + practice._forbidden_always
+            logits[0] += practice._forbidden_at_start
+            each = logits.log_softmax(-1)[range(len(answer)), list(answer)]
+            assert mean == pytest.approx(float(each.mean()), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "loops"),
+    [
+        ([7] * 16, True),
+        ([7] * 15, False),
+        ([1, 2, 3, 4] * 4, True),
+        ([9, 8, *[1, 2, 3, 4, 5] * 4], True),
+        ([9, *[1, 2, 3, 4, 5] * 3, 1, 2, 3, 4], False),
+        ([*[1, 2] * 8, 3], False),
+        (list(range(40)), False),
+        ([5], False),
+    ],
+)
+def test_a_loop_is_one_stretch_four_times_over_sixteen_tokens(tokens: list[int], loops: bool) -> None:
+    other = list(range(100, 100 + len(tokens)))
+    assert whisper._loops(torch.tensor([other, tokens])).tolist() == [False, loops]
+
+
+def test_a_loop_is_stopped_as_cut_and_leaves_the_other_answers_alone(
+    practice: SpeechModel, converted_sample: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = [read_wav(each.wav) for each in load_utterances(converted_sample)[:4]]
+    encoded = practice.encode(practice.features(clips, 4.0))
+    whole = practice.answers(encoded)
+    asked: list[int] = []
+
+    def looks(tokens: torch.Tensor) -> torch.Tensor:
+        asked.append(tokens.shape[1])
+        return torch.tensor([row == 1 and tokens.shape[1] >= 2 for row in range(len(tokens))])
+
+    monkeypatch.setattr(whisper, "_loops", looks)
+    assert practice.answers(encoded) == whole and not asked, "a stranger's answer goes on to the bound"
+    first, second, *others = practice.answers(encoded, stop_loops=True)
+    assert [first, *others] == [whole[0], *whole[2:]] and not whole[1].cut
+    assert second.cut and whole[1].text.startswith(second.text) and second.text != whole[1].text
+
+
+def noise() -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
 
 
 def test_order_and_text_do_not_depend_on_the_batch(practice: SpeechModel, converted_sample: Workspace) -> None:
@@ -73,8 +140,7 @@ def test_order_and_text_do_not_depend_on_the_batch(practice: SpeechModel, conver
 
 
 def test_an_answer_is_bounded(practice: SpeechModel) -> None:
-    noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
-    assert practice.greedy(practice.features([noise], 4.0), max_new_tokens=5).shape[1] <= 5
+    assert practice.greedy(practice.features([noise()], 4.0), max_new_tokens=5).shape[1] <= 5
 
 
 def test_an_answer_that_the_bound_cut_says_so(

@@ -176,7 +176,7 @@ def changes(report: Report) -> list[str]:
         silence = report.silence
         shares = {"phrases": f"{silence.phrases:.0%}", "gated": f"{silence.gated:.0%}"}
         own = {"refused": silence.own_refused, "own": silence.own_clips}
-        said.append(("report.silence", {"n": silence.n, **shares, **own}))
+        said.append(("report.silence", {"n": silence.n, "decoded": silence.decoded, **shares, **own}))
     if report.real_time_factor:
         said.append(("report.real_time_factor", {"after": f"{report.real_time_factor.after:.2f}"}))
     return [message(key, **facts) for key, facts in said]

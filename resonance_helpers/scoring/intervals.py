@@ -6,6 +6,8 @@ nothing can be otherwise, so there Wilson's interval takes its place.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 CONFIDENCE = 0.95
@@ -14,11 +16,23 @@ _Z = 1.959964  # two-sided normal quantile of CONFIDENCE
 Interval = tuple[float, float]
 
 
-def wilson(share: float, n: int) -> Interval:
+def wilson(share: float, n: float) -> Interval:
     """Wilson's 95 % interval for a ``share`` seen in ``n`` trials: never of zero width, never outside 0–1."""
     spread = _Z * float(np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2)))
     centre, scale = share + _Z**2 / (2 * n), 1 + _Z**2 / n
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def pooled(samples: Sequence[np.ndarray], sizes: Sequence[int]) -> tuple[float, float]:
+    """The share of successes in a whole that consists of strata of ``sizes``, from a sample (bool [n]) of each.
+
+    Returns the share and the number of trials that it is worth, for ``wilson``: a sample counts for its whole stratum,
+    so that the total is worth less than a simple sample of as many (Kish's effective size). A stratum may be empty.
+    """
+    total = sum(sizes)
+    strata = [(size / total, sample) for size, sample in zip(sizes, samples, strict=True) if size]
+    share = sum(weight * float(sample.mean()) for weight, sample in strata)
+    return share, 1 / sum(weight**2 / len(sample) for weight, sample in strata)
 
 
 def draw(phrases: int, seed: int, resamples: int) -> np.ndarray:
