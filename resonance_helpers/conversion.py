@@ -249,7 +249,7 @@ class _Shelf:
     def write_index(self) -> None:
         """Write the index if it says anything new. What is no longer labelled stays in it while its WAV is there."""
         if self._added_to(self._before) != dict(self._before) or not self._workspace.conversion_index.exists():
-            with locked(self._workspace.audio):  # another conversion may have written it meanwhile
+            with locked(self._workspace.cache / "conversion"):  # another conversion may have written it meanwhile
                 write_index(self._workspace, self._added_to(read_index(self._workspace)).values())
 
     def _added_to(self, before: Mapping[str, Conversion]) -> dict[str, Conversion]:

@@ -17,7 +17,7 @@ from ..charts.serving import WholeWay
 from ..client import ResonanceClient
 from ..consent import read_consent, write_consent
 from ..labels import read_labels, write_labels
-from ..settings import TrainingSettings
+from ..settings import SAMPLE_PATIENT, TrainingSettings
 from ..splits import Split, split_utterances
 from ..utterances import Utterance, load_utterances
 from ..workspace import Workspace, make_folder
@@ -68,8 +68,9 @@ def _copy_without(workspace: Workspace, clip: Utterance, folder: Path) -> Worksp
     write_labels(copy.labels, labels)
     if workspace.consent.exists():
         shutil.copy(workspace.consent, copy.consent)
-        if workspace.is_sample:  # nobody's voice, rehearsed with under any id
-            write_consent(copy.consent, replace(read_consent(copy.consent), person=workspace.patient_id))
+        given = read_consent(copy.consent)
+        if given.person == SAMPLE_PATIENT:  # nobody's voice, rehearsed with under any id
+            write_consent(copy.consent, replace(given, person=workspace.patient_id))
     return copy
 
 
