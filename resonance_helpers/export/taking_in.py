@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from ..adapter import Manifest, refuse_other_patient
 from ..bundles import CHECKSUMS, NEEDED, unpack_adapter
 from ..messages import ResonanceError
-from ..workspace import Workspace, disk_full_is_said, locked, put_in_place
+from ..workspace import Workspace, disk_full_is_said, make_folder, put_in_place
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ def import_bundle(bundle: Path, output_dir: Path, patient_id: str = "", replace:
         if patient_id and manifest.patient_id != patient_id:
             raise ResonanceError("RZ-0803", path=bundle, found=manifest.patient_id, given=patient_id)
         refuse_other_patient(Workspace(output, output, manifest.patient_id))
-        with locked(home):  # two at once are not to replace each other's
-            if home.exists() and not replace:
-                raise ResonanceError("RZ-0804", path=home, patient=manifest.patient_id)
-            put_in_place(folder, home)
+        if home.exists() and not replace:
+            raise ResonanceError("RZ-0804", path=home, patient=manifest.patient_id)
+        make_folder(output)
+        put_in_place(folder, home)
     return Imported(home, manifest)
