@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from .messages import ResonanceError
-from .workspace import megabytes, replacing_folder
+from .workspace import make_folder, megabytes, open_private, replacing_folder
 
 CHUNK = 1 << 20  # bytes that are read, unpacked or written at once
 FREE_OF_RATIO = 1 << 20  # bytes; a small file of zeros is no bomb
@@ -118,9 +118,9 @@ def _write(
     written = 0
     for name, info in entries.items():
         target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         mine = 0
-        with target.open("xb") as file:
+        with open_private(target, "xb") as file:
             for chunk in _contents(opened, info):
                 mine += len(chunk)
                 _check_size(name, mine, written + mine, limits, size)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from .messages import ResonanceError, message
-from .workspace import Workspace, write_json
+from .settings import SAMPLE_PATIENT
+from .workspace import Workspace, is_patient_id, write_json
 
 VERSION = "1"  # of the form
 PURPOSES = ("training", "evaluation", "serving", "corrections", "research")  # each: consent.purpose.<name>
@@ -25,7 +26,7 @@ class Consent:
     """One consent as it was given. Raises RZ-0413 on a field that says nothing."""
 
     version: str
-    person: str  # whose voice it is; the pseudonym will do
+    person: str  # whose voice it is: the pseudonym, PATIENT_ID; another name says neither yes nor no, see ``names``
     given_by: str  # who signed: the person or the guardian
     relationship: str  # of given_by to the person, such as 本人 or 母亲
     assent: bool  # the person's own yes, in whatever way they can say it
@@ -35,6 +36,14 @@ class Consent:
 
     def __post_init__(self) -> None:
         _check(asdict(self), Path("consent.json"))
+
+    def names(self, patient_id: str) -> bool | None:
+        """Whether this is the patient's; None where it bears no pseudonym: a form of an earlier version may have a
+        person's name, and of nobody in particular is what stands for the bundled sample."""
+        person = self.person.strip()
+        if person == patient_id:
+            return True
+        return False if is_patient_id(person) and person != SAMPLE_PATIENT else None
 
 
 def read_consent(path: Path) -> Consent:
@@ -65,7 +74,8 @@ def write_consent(path: Path, consent: Consent) -> None:
 def require_consent(workspace: Workspace, purpose: str = "training") -> Consent | None:
     """The consent that allows ``purpose``; None for the bundled sample, which is nobody's voice.
 
-    Raises what ``read_consent`` raises, RZ-0414 (the purpose was not granted), RZ-0415 (the person did not agree).
+    Raises what ``read_consent`` raises, RZ-0414 (the purpose was not granted), RZ-0415 (the person did not agree) and
+    RZ-0981 (it is another patient's, and so are the recordings).
     """
     if workspace.is_sample:
         return None
@@ -80,7 +90,22 @@ def require_consent(workspace: Workspace, purpose: str = "training") -> Consent 
             purpose=_in_words(purpose),
             granted=" · ".join(granted),
         )
+    refuse_other_person(workspace)
     return consent
+
+
+def refuse_other_person(workspace: Workspace) -> None:
+    """RZ-0981 when the recordings are another patient's by their consent.json. One that is missing or can't be read
+    says nothing here."""
+    if workspace.is_sample:
+        return
+    try:
+        consent = read_consent(workspace.consent)
+    except ResonanceError:
+        return
+    if consent.names(workspace.patient_id) is False:
+        facts = {"found": consent.person.strip(), "given": workspace.patient_id}
+        raise ResonanceError("RZ-0981", path=workspace.consent, **facts)
 
 
 def _in_words(purpose: str) -> str:

@@ -26,7 +26,7 @@ from .labels import read_labels
 from .messages import ResonanceError, message
 from .settings import MIN_RECORDINGS, SAMPLE_RATE, WINDOW_LADDER_S
 from .utterances import Conversion, Match, Recordings, file_hash, read_index, repaired, write_index
-from .workspace import Workspace
+from .workspace import Workspace, locked
 
 Status = Literal["converted", "unchanged", "as_is", "left_out"]
 OnProgress = Callable[[int, int], None]
@@ -248,11 +248,14 @@ class _Shelf:
 
     def write_index(self) -> None:
         """Write the index if it says anything new. What is no longer labelled stays in it while its WAV is there."""
+        if self._added_to(self._before) != dict(self._before) or not self._workspace.conversion_index.exists():
+            with locked(self._workspace.cache / "conversion"):  # another conversion may have written it meanwhile
+                write_index(self._workspace, self._added_to(read_index(self._workspace)).values())
+
+    def _added_to(self, before: Mapping[str, Conversion]) -> dict[str, Conversion]:
         done = {source: self._after[source] for source in self._sources if source in self._after}
-        others = (each for each in self._before.values() if each.source not in done)
-        kept = {each.source: each for each in others if each.wav and self.path(each.wav).is_file()}
-        if (after := done | kept) != dict(self._before) or not self._workspace.conversion_index.exists():
-            write_index(self._workspace, after.values())
+        others = (each for each in before.values() if each.source not in done)
+        return done | {each.source: each for each in others if each.wav and self.path(each.wav).is_file()}
 
     def _holds_ours(self, entry: Conversion) -> bool:
         path = self.path(entry.wav)

@@ -17,10 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
-from filelock import FileLock
-
 from .messages import ResonanceError, message
-from .workspace import write_text
+from .workspace import locked, remove_leftovers, write_text
 
 _KNOWN_KEYS = ("audio", "text", "take", "session", "split")
 _SPLITS = ("train", "test")
@@ -68,9 +66,10 @@ def changing(path: Path) -> Iterator[list[Label]]:
     block ends well.
 
     Whoever else changes them, a notebook or the service, waits meanwhile: nobody's entry is lost. Raises what
-    ``read_labels`` and ``write_labels`` raise.
+    ``read_labels``, ``write_labels`` and ``workspace.locked`` raise.
     """
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    with locked(path):
+        remove_leftovers(path)
         labels = read_labels(path) if path.exists() else []
         yield labels
         write_labels(path, labels)

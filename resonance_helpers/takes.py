@@ -26,13 +26,21 @@ _NOT_IN_NAMES = re.compile(r"[^\w-]+")  # what some system forbids, and what is 
 _LONGEST_NAME = 40  # characters of the text; a Chinese one is three bytes of the 255 that a name may have
 
 
-def add_take(workspace: Workspace, samples: np.ndarray, text: str, session: str | None = None) -> Label:
+def add_take(
+    workspace: Workspace,
+    samples: np.ndarray,
+    text: str,
+    session: str | None = None,
+    check: Callable[[Sequence[Label]], None] = lambda _: None,
+) -> Label:
     """Write ``samples`` (n,), 16 kHz mono, as one more take of ``text``; its entry in labels.json.
 
-    Where the labels say which recordings are the test, it is to be trained on; a correction always is. Raises RZ-0417
-    for the bundled sample, RZ-0416 for a text without a word, RZ-0004 (disk full), and what ``labels.changing`` raises.
+    Where the labels say which recordings are the test, it is to be trained on; a correction always is. ``check`` sees
+    the labels first, which nobody changes before the take is among them, and may raise an error of its own. Raises
+    RZ-0417 for the bundled sample, RZ-0416 for a text without a word, RZ-0004 (disk full), and what ``labels.changing``
+    raises.
     """
-    return _add(workspace, text, session, ".wav", lambda path: write_wav(path, samples))
+    return _add(workspace, text, session, ".wav", lambda path: write_wav(path, samples), check)
 
 
 def add_file(workspace: Workspace, source: Path, text: str, session: str | None = None) -> Label:
@@ -73,12 +81,20 @@ def are_marked(labels: Sequence[Label]) -> bool:
     return any(label.split for label in labels if label.session != CORRECTIONS)
 
 
-def _add(workspace: Workspace, text: str, session: str | None, suffix: str, write: Callable[[Path], None]) -> Label:
+def _add(
+    workspace: Workspace,
+    text: str,
+    session: str | None,
+    suffix: str,
+    write: Callable[[Path], None],
+    check: Callable[[Sequence[Label]], None] = lambda _: None,
+) -> Label:
     if workspace.is_sample:  # nobody has agreed to what is trained on the sample
         raise ResonanceError("RZ-0417")
     if not (has_word(text) and normalise(text)):  # ℃ is 度 when compared, but no word where it stands
         raise ResonanceError("RZ-0416", text=text)
     with changing(workspace.labels) as labels:
+        check(labels)
         label = next_label(workspace, labels, text, session, suffix)
         write(workspace.data_dir / label.audio)
         labels.append(label)

@@ -1,7 +1,9 @@
 """The folders of one patient, and the only way anything is written into them.
 
 ``DATA_DIR`` is theirs (recordings, labels.json, consent.json); ``OUTPUT_DIR`` is ours. Nothing is written outside the
-two: the caches of libraries go to ``OUTPUT_DIR/cache``. A file appears whole or not at all.
+two: the caches of libraries go to ``OUTPUT_DIR/cache``. A file appears whole or not at all, and is for its owner alone
+from its first byte, as is every folder that is made here: they are medical data, whatever the umask. A folder that is
+there already keeps its mode.
 """
 
 from __future__ import annotations
@@ -17,8 +19,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import IO, Any
+
+from filelock import FileLock, Timeout
 
 from .messages import ResonanceError, message
 from .settings import SAMPLE_PATIENT
@@ -28,6 +34,7 @@ NOTEBOOKS_DIR = REPOSITORY / "notebooks"
 SAMPLE_DIR = REPOSITORY / "data_sample"
 PRACTICE_MODEL_DIR = SAMPLE_DIR / "practice_model"
 _NAME = 40  # characters of its file's name that a temporary one bears: what is added has to fit too
+_FILE, _FOLDER = 0o600, 0o700  # the modes of what is made here
 _PATIENT_ID = re.compile(r"[a-z0-9_-]{1,64}")
 
 
@@ -117,16 +124,21 @@ def open_workspace(
     else:
         workspace = Workspace(sample_copy, output, patient_id, is_sample=True)
         _copy_sample(sample_copy)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     _keep_library_caches_inside(workspace.cache)
     return workspace
 
 
 def check_patient_id(patient_id: str) -> str:
     """``patient_id`` if it is a pseudonym as DESIGN says, else RZ-0002."""
-    if not _PATIENT_ID.fullmatch(patient_id):
+    if not is_patient_id(patient_id):
         raise ResonanceError("RZ-0002", value=patient_id)
     return patient_id
+
+
+def is_patient_id(text: str) -> bool:
+    """Whether ``text`` is a pseudonym as DESIGN says."""
+    return bool(_PATIENT_ID.fullmatch(text))
 
 
 def require(path: Path, lesson: int) -> Path:
@@ -147,15 +159,27 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
+def make_folder(path: Path) -> Path:
+    """``path``, made with what is missing above it."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(_FOLDER, exist_ok=True)
+    return path
+
+
+def open_private(path: Path, mode: str, **how: Any) -> IO[Any]:
+    """As ``path.open``, for what grows in its place."""
+    return open(path, mode, opener=partial(os.open, mode=_FILE), **how)
+
+
 @contextmanager
-def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside ``path`` that takes its place when the block ends well.
 
-    Everybody may read it whom the system lets by default; a ``private`` one, at no moment anybody but its owner.
     On any error ``path`` stays as it was and the temporary file goes. A full disk becomes RZ-0004. Afterwards a power
     cut takes nothing: the bytes are on disk, and the name too where the system can say so.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:_NAME]}.", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
@@ -163,8 +187,6 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
         with disk_full_is_said(path):
             yield temporary
             _keep(temporary)  # renamed before it is on disk, it could be empty after a crash
-            if not private:
-                temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
             _keep(path.parent)
     finally:
@@ -177,15 +199,15 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
     The previous folder is removed last, so that at every moment one whole folder exists, after a power cut too.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         with disk_full_is_said(path):
             yield temporary
             for inside in (*temporary.rglob("*"), temporary):
                 if not inside.is_symlink():
+                    inside.chmod(_FOLDER if inside.is_dir() else _FILE)  # libraries write as the umask has it
                     _keep(inside)
-            temporary.chmod(0o777 & ~_umask())
             put_in_place(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -194,12 +216,71 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 def remove_leftovers(path: Path) -> None:
     """Remove what killed processes left where they were replacing ``path``; for who knows that nobody does so now."""
-    starts = (f".{path.name}.", f".{path.name[:_NAME]}.")
-    for left in [each for each in path.parent.iterdir() if each.name.startswith(starts)]:
+    starts = "|".join(re.escape(name) for name in (path.name, path.name[:_NAME]))
+    ours = re.compile(rf"\.({starts})\.[a-z0-9_]{{8}}({re.escape(path.suffix)}|\.old)?")  # as tempfile names them
+    for left in [each for each in path.parent.iterdir() if ours.fullmatch(each.name)]:
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:
             left.unlink(missing_ok=True)
+
+
+_private, _private_now, _umask_before = Lock(), 0, 0
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Whatever libraries and child processes write in the block is for its owner alone as well."""
+    global _private_now, _umask_before
+    with _private:
+        if not _private_now:  # the umask is the whole process's: the first sets it, the last gives it back
+            _umask_before = os.umask(0o077)
+        _private_now += 1
+    try:
+        yield
+    finally:
+        with _private:
+            _private_now -= 1
+            if not _private_now:
+                os.umask(_umask_before)
+
+
+# ── One at a time ────────────────────────────────────────────────────────────
+@contextmanager
+def locked(path: Path, busy: ResonanceError | None = None) -> Iterator[None]:
+    """Nobody else who asks for the lock of ``path``, in this process or another, is in such a block meanwhile: what is
+    read, changed and written in it loses nobody's change.
+
+    Waits for its turn, or raises ``busy`` where that is given. Raises what ``lock`` raises. Not to be nested.
+    """
+    try:
+        taken = lock(path, wait=busy is None)
+    except Timeout as error:
+        assert busy
+        raise busy from error
+    try:
+        yield
+    finally:
+        taken.release()
+
+
+def lock(path: Path, wait: bool = True) -> FileLock:
+    """The lock of ``path``, a hidden file beside it, taken. It is for the caller to release, from any thread; a killed
+    process holds none.
+
+    Raises ``Timeout`` where somebody holds it and the caller does not ``wait``, RZ-0980 where there can be no lock, and
+    RZ-0004 (disk full).
+    """
+    make_folder(path.parent)
+    taken = FileLock(path.with_name(f".{path.name}.lock"), mode=_FILE, thread_local=False)
+    try:
+        with disk_full_is_said(path):
+            taken.acquire(blocking=wait)
+    except Timeout:
+        raise
+    except (OSError, NotImplementedError) as error:  # a disk that knows no locks, or a folder that is not ours
+        raise ResonanceError("RZ-0980", path=path.parent, reason=getattr(error, "strerror", None) or error) from error
+    return taken
 
 
 def put_in_place(folder: Path, path: Path) -> None:
@@ -293,9 +374,3 @@ def _keep_library_caches_inside(cache: Path) -> None:
         ("NUMBA_CACHE_DIR", "numba"),
     ):
         os.environ.setdefault(variable, str(cache / folder))
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -290,7 +290,7 @@ def correcting(folder_of_two: Path, converted_sample: Workspace, tmp_path: Path)
     data = tmp_path / "data"
     shutil.copytree(converted_sample.data_dir, data / "alice")
     write_consent(
-        data / "alice" / "consent.json", Consent("1", "x", "x", "x", True, ("corrections",), "x", "2026-11-23")
+        data / "alice" / "consent.json", Consent("1", "alice", "x", "x", True, ("corrections",), "x", "2026-11-23")
     )
     app = create_app(Voices, AdapterRegistry(folder_of_two), Keyring(TOKEN), corrections=data)
     with running(app) as address:

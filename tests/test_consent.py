@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from resonance_helpers import ResonanceError, Workspace
-from resonance_helpers.consent import PURPOSES, VERSION, Consent, read_consent, require_consent, write_consent
+from resonance_helpers.consent import (
+    PURPOSES,
+    VERSION,
+    Consent,
+    read_consent,
+    refuse_other_person,
+    require_consent,
+    write_consent,
+)
 from resonance_helpers.messages import LANGUAGES, catalogue
 
 GIVEN = Consent(
@@ -159,6 +167,35 @@ def test_no_purpose_at_all(refused: Refusal, lang: str) -> None:
 
 def test_the_persons_own_no(refused: Refusal) -> None:
     assert refused(as_bytes(assent=False)).code == "RZ-0415"
+
+
+def test_another_patients_recordings_are_refused(refused: Refusal) -> None:
+    error = refused(as_bytes(person="patient-02"))
+    assert (error.code, error.facts["found"], error.facts["given"]) == ("RZ-0981", "patient-02", "patient-01")
+
+
+@pytest.mark.parametrize(
+    ("person", "is_theirs"),
+    [
+        ("patient-01", True),
+        (" patient-01 ", True),
+        ("patient-0", False),
+        ("patient-02", False),
+        ("王小明", None),  # a form of an earlier version: neither yes nor no
+        ("Wang", None),
+        ("patient 01", None),
+        ("sample", None),  # nobody
+    ],
+)
+def test_whose_consent_it_is(workspace: Workspace, person: str, is_theirs: bool | None) -> None:
+    write_consent(workspace.consent, replace(GIVEN, person=person))
+    assert replace(GIVEN, person=person).names("patient-01") is is_theirs
+    for check in (refuse_other_person, require_consent):
+        if is_theirs is False:
+            with pytest.raises(ResonanceError, match="RZ-0981"):
+                check(workspace)
+        else:
+            check(workspace)
 
 
 def test_every_purpose_has_words() -> None:

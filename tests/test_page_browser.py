@@ -61,7 +61,7 @@ def trained(converted_sample: Workspace, tmp_path_factory: pytest.TempPathFactor
     shutil.copytree(converted_sample.data_dir, root / "data")
     labels = read_labels(root / "data" / "labels.json")
     write_labels(root / "data" / "labels.json", [one for one in labels if (one.text, one.take) != (PHRASE, 1)])
-    (root / "data" / "consent.json").write_text(json.dumps(CONSENT))
+    (root / "data" / "consent.json").write_text(json.dumps(CONSENT | {"person": "alice"}))
     workspace = open_workspace(root / "data", root / "output", "alice")
     training.train(workspace, TrainingSettings(steps=20, eval_every=20, augment=()), base_model=PRACTICE_MODEL)
     return workspace

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ import pytest
 import soundfile
 from serving import HTTP, TOKEN, Voices, make_adapter, post, refused, running, sound
 
-from resonance_helpers import conversion
-from resonance_helpers.audio import load
-from resonance_helpers.labels import CORRECTIONS, read_labels, write_labels
+from resonance_helpers import ResonanceError, conversion
+from resonance_helpers.audio import load, write_wav
+from resonance_helpers.labels import CORRECTIONS, Label, read_labels, write_labels
 from resonance_helpers.service import corrections as corrections_module
 from resonance_helpers.service.app import ANSWER_HEADER, create_app
+from resonance_helpers.service.corrections import Corrections
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key
 from resonance_helpers.service.registry import AdapterRegistry
 from resonance_helpers.settings import SAMPLE_RATE
@@ -47,7 +49,7 @@ def data(converted_sample: Workspace, tmp_path: Path) -> Path:
     for patient, purposes in (("alice", CONSENT["purposes"]), ("bob", ["training"])):
         folder = tmp_path / "data" / patient
         shutil.copytree(converted_sample.data_dir, folder)
-        (folder / "consent.json").write_text(json.dumps(CONSENT | {"purposes": purposes}))
+        (folder / "consent.json").write_text(json.dumps(CONSENT | {"person": patient, "purposes": purposes}))
     return tmp_path / "data"
 
 
@@ -109,7 +111,7 @@ def test_without_consent_nothing_is_kept(url: str, data: Path) -> None:
 def test_a_consent_that_was_withdrawn_meanwhile_counts(url: str, data: Path) -> None:
     answer = post(url).headers[ANSWER_HEADER]
     before = sorted(path.name for path in (data / "alice").rglob("*"))
-    (data / "alice" / "consent.json").write_text(json.dumps(CONSENT | {"assent": False}))
+    (data / "alice" / "consent.json").write_text(json.dumps(CONSENT | {"person": "alice", "assent": False}))
     refused(correct(url, answer), "RZ-0916")
     assert sorted(path.name for path in (data / "alice").rglob("*")) == before
 
@@ -197,3 +199,87 @@ def test_a_correction_trains_and_never_judges_whatever_the_labels_say(data: Path
     # … and what is recorded next is still marked as the other labels are
     added = corrections_module.add_take(alice, load(sound(1.2), 10.0), "再来一句", "2026-12-01")
     assert added.split == ("train" if marked else None)
+
+
+# ── Whose recordings they are ────────────────────────────────────────────────
+PATIENTS = ("alice", "bob")
+
+
+def recordings_of(folder: Path, person: object, text: str = "这是我的秘密") -> Path:
+    """A DATA_DIR with one recording whose consent bears ``person``; None: there is no consent."""
+    write_wav(folder / "audio_raw" / "001.wav", load(sound(0.5), 10.0))
+    write_labels(folder / "labels.json", [Label("audio_raw/001.wav", text)])
+    if person is not None:
+        (folder / "consent.json").write_text(json.dumps(CONSENT | {"person": person}))
+    return folder
+
+
+def everything_in(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("person", ["alice", "bob", "carol", "sample", "Alice", "王小明", "alice2", "", 3, None])
+@pytest.mark.parametrize("many", [False, True])
+def test_recordings_open_to_the_patient_whose_id_the_consent_bears_and_to_nobody_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, person: object, many: bool
+) -> None:
+    data = tmp_path / "data"
+    for patient in PATIENTS if many else ("",):
+        recordings_of(data / patient, person)
+    before = everything_in(data)
+    recent = Corrections(data, PATIENTS)
+    for patient in PATIENTS:
+        if patient == person:
+            assert recent.phrases(patient) == ["这是我的秘密"] and recent.keep(patient, load(sound(), 10.0))
+            continue
+        with pytest.raises(ResonanceError, match="RZ-0917") as refused_phrases:
+            recent.phrases(patient)
+        assert recent.keep(patient, load(sound(), 10.0)) is None
+        with pytest.raises(ResonanceError, match="RZ-0916") as refused_write:
+            recent.write(patient, load(sound(), 10.0), "不是我说的")
+        assert not any(str(data) in str(each.value) for each in (refused_phrases, refused_write))
+    assert everything_in(data) == before
+    is_form = isinstance(person, str) and person != ""
+    nobodys = [folder for folder in ((data / "alice", data / "bob") if many else (data,)) if is_form]
+    told = [record.getMessage() for record in caplog.records if "RZ-0982" in record.getMessage()]
+    open_to = {data / str(person)} if many else {data} if person in PATIENTS else set()
+    assert len(told) == len(set(nobodys) - open_to)
+    assert "王小明" not in "".join(told), "a log names nobody"
+
+
+def test_the_key_of_one_patient_reads_and_writes_nothing_of_another(
+    folder_of_two: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = recordings_of(tmp_path / "data", "bob")
+    before = everything_in(data)
+    alices, bobs = (make_key(tmp_path / KEYS_FILE, [patient])[1] for patient in PATIENTS)
+    app = create_app(Voices, AdapterRegistry(folder_of_two), Keyring(TOKEN, tmp_path / KEYS_FILE), corrections=data)
+    with running(app) as url:
+
+        def headers(key: str) -> dict[str, str]:
+            return {"Authorization": f"Bearer {key}", "Accept-Language": "en"}
+
+        assert HTTP.get(f"{url}/phrases", headers=headers(bobs)).json() == {"phrases": ["这是我的秘密"]}
+        said = refused(HTTP.get(f"{url}/phrases", headers=headers(alices)), "RZ-0917")
+        answer = post(url, headers=headers(alices), data={})
+        assert ANSWER_HEADER not in answer.headers
+        assert "秘密" not in said + answer.text and str(data) not in said + answer.text
+    assert everything_in(data) == before
+    assert not [record for record in caplog.records if "RZ-0982" in record.getMessage()]
+
+
+def test_the_same_correction_at_once_is_kept_once(tmp_path: Path) -> None:
+    data = recordings_of(tmp_path / "data", "alice")
+    recent = Corrections(data)
+    samples = np.random.default_rng(17).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
+
+    def correct_once(_: int) -> str:
+        try:
+            recent.write("alice", samples, "我要喝水")
+        except ResonanceError as error:
+            return error.code
+        return "kept"
+
+    with ThreadPoolExecutor(4) as at_once:
+        assert sorted(at_once.map(correct_once, range(4))) == ["RZ-0918"] * 3 + ["kept"]
+    assert [label.text for label in read_labels(data / "labels.json")] == ["这是我的秘密", "我要喝水"]

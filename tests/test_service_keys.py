@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import httpx
@@ -189,6 +192,50 @@ def test_every_hash_is_compared_in_constant_time(file: Path, monkeypatch: pytest
         compared.clear()
         ring.access(key, "header")
         assert len(compared) == 4, "the place of a key in the list must not show in the time"
+
+
+# ── Many at once, and killed in between ──────────────────────────────────────
+def _make_and_revoke(file: Path, start: Barrier, number: int) -> None:
+    start.wait()
+    for nth in range(3):
+        make_key(file, ["alice"], note=f"kept {number} {nth}")
+        gone, _ = make_key(file, None, note="gone")
+        revoke_key(file, gone.id)
+
+
+def test_no_key_is_lost_and_no_revoked_one_comes_back_where_many_change_the_file(file: Path) -> None:
+    make_key(file, ["bob"], note="kept")
+    fork = get_context("fork")
+    start = fork.Barrier(4)
+    all_of_them = [fork.Process(target=_make_and_revoke, args=(file, start, number)) for number in range(4)]
+    for process in all_of_them:
+        process.start()
+    for process in all_of_them:
+        process.join(120)
+        assert process.exitcode == 0
+    notes = sorted(key.note for key in read_keys(file))
+    assert notes == sorted(["kept", *(f"kept {number} {nth}" for number in range(4) for nth in range(3))])
+
+
+@pytest.mark.parametrize("dies_at", ["fsync", "replace", "chmod"])
+def test_whoever_is_killed_leaves_nothing_readable_and_what_is_left_goes_with_the_next_change(
+    file: Path, dies_at: str
+) -> None:
+    first, _ = make_key(file, ["alice"])
+    before = os.umask(0)
+    try:
+        if not (child := os.fork()):  # a kill at this moment: nothing is cleaned up
+            setattr(os, dies_at, lambda *_, **__: os._exit(9))
+            make_key(file, ["bob"])
+            os._exit(0)  # there was no such moment
+        os.waitpid(child, 0)
+    finally:
+        os.umask(before)
+    files = [path for path in file.parent.iterdir() if path.is_file()]
+    assert all(path.stat().st_mode & 0o077 == 0 for path in files), files
+    assert first in read_keys(file), "the file is whole"
+    make_key(file, ["alice"])
+    assert {path.name for path in file.parent.iterdir() if path.is_file()} == {KEYS_FILE, f".{KEYS_FILE}.lock"}
 
 
 # ── The command line ─────────────────────────────────────────────────────────

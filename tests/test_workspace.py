@@ -5,13 +5,26 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from resonance_helpers.workspace import _umask, replacing, replacing_folder, write_text
+from resonance_helpers import ResonanceError
+from resonance_helpers.workspace import (
+    locked,
+    make_folder,
+    open_private,
+    private_files,
+    remove_leftovers,
+    replacing,
+    replacing_folder,
+    write_text,
+)
 
 
 class Disk:
@@ -91,9 +104,112 @@ def test_a_folder_is_on_disk_with_all_that_is_in_it_before_it_takes_its_place(di
     assert (renamed, last) == (("rename", "adapter"), ("fsync", "folder"))
 
 
-def test_a_secret_is_at_no_moment_for_everybody(disk: Disk, tmp_path: Path) -> None:
-    for private, mode in ((True, 0o600), (False, 0o666 & ~_umask())):
-        with replacing(tmp_path / "a.txt", private=private) as temporary:
-            temporary.write_text("x")
-        assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == mode
-    assert disk.asked == (FILE + FOLDER) * 2
+# ── For its owner alone ──────────────────────────────────────────────────────
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """A system that lets everybody read and write whatever nobody says otherwise of."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_what_is_written_is_at_no_moment_for_anybody_else(
+    open_umask: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, rename = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda source, target: (seen.append(mode(source)), rename(source, target)))
+    file = tmp_path / "data" / "audio_raw" / "a.txt"
+    with replacing(file) as temporary:
+        seen.append(mode(temporary))
+        temporary.write_text("我很疼")
+    assert [*seen, mode(file), mode(file.parent), mode(file.parent.parent)] == [0o600] * 3 + [0o700] * 2
+    with replacing_folder(tmp_path / "out" / "adapter") as folder:
+        assert mode(folder) == 0o700
+        (folder / "inside").mkdir()
+        (folder / "inside" / "weights").write_bytes(b"1")
+    made = tmp_path / "out" / "adapter"
+    assert (mode(made.parent), mode(made), mode(made / "inside")) == (0o700, 0o700, 0o700)
+    assert mode(made / "inside" / "weights") == 0o600
+
+
+def test_what_grows_and_what_libraries_write_too(open_umask: None, tmp_path: Path) -> None:
+    with open_private(tmp_path / "history.jsonl", "a", encoding="utf-8") as file:
+        assert mode(Path(file.name)) == 0o600
+    with private_files(), private_files():
+        (tmp_path / "library").mkdir()
+    with private_files():
+        (tmp_path / "library" / "x").write_text("x")
+        child = [sys.executable, "-c", f"open({str(tmp_path / 'child')!r}, 'w')"]
+        subprocess.run(child, check=True)
+    assert (mode(tmp_path / "library"), mode(tmp_path / "library" / "x"), mode(tmp_path / "child")) == (
+        0o700,
+        0o600,
+        0o600,
+    )
+    (tmp_path / "after").write_text("x")
+    assert mode(tmp_path / "after") == 0o666, "the umask is given back"
+
+
+def test_what_was_there_keeps_its_mode(open_umask: None, tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir(mode=0o755)
+    write_text(tmp_path / "theirs" / "labels.json", "[]")
+    assert make_folder(tmp_path / "theirs") == tmp_path / "theirs"
+    assert mode(tmp_path / "theirs") == 0o755
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    with pytest.raises(FileExistsError):
+        make_folder(tmp_path / "a" / "b")
+
+
+# ── One at a time ────────────────────────────────────────────────────────────
+def test_whoever_changes_a_file_waits_for_the_others(open_umask: None, tmp_path: Path) -> None:
+    file, busy = tmp_path / "count.txt", ResonanceError("RZ-0807", path="x")
+
+    def add_one(_: int) -> None:
+        with locked(file):
+            count = int(file.read_text()) if file.exists() else 0
+            write_text(file, str(count + 1))
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(add_one, range(24)))
+        assert file.read_text() == "24"
+        with locked(file), pytest.raises(ResonanceError, match="RZ-0807"):
+            threads.submit(lambda: locked(file, busy).__enter__()).result()
+    with locked(file, busy):
+        assert {path.name: mode(path) for path in tmp_path.iterdir()} == {"count.txt": 0o600, ".count.txt.lock": 0o600}
+
+
+@pytest.mark.parametrize("refuses", [errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.EIO])
+def test_a_disk_without_locks_is_said_and_nothing_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses: int
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(handle: int, what: int) -> None:
+        raise OSError(refuses, os.strerror(refuses))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(ResonanceError, match="RZ-0980") as caught, locked(tmp_path / "a.txt"):
+        pytest.fail("nobody may change it without a lock")
+    assert str(tmp_path) in str(caught.value) and os.strerror(refuses) in str(caught.value)
+
+
+def test_only_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    file = tmp_path / "labels.json"
+    for path in (file, tmp_path / f".{file.name}"):
+        with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
+            temporary.rename(tmp_path / (temporary.name + "-kept"))  # as though there were no time to clean up
+            raise KeyboardInterrupt
+    left = [path.rename(path.with_name(path.name.removesuffix("-kept"))) for path in tmp_path.glob(".*-kept")]
+    others = [".labels.json.lock", ".labels.json.swp", ".labels.json.bak", "labels.json", ".labels.json.mine"]
+    for name in others:
+        (tmp_path / name).write_text("x")
+    remove_leftovers(file)
+    remaining = {path.name for path in tmp_path.iterdir()}
+    assert remaining == {*others, next(path.name for path in left if path.name.startswith(".."))}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from ..messages import ResonanceError, message
-from ..workspace import megabytes, replacing_folder, write_json
+from ..workspace import make_folder, megabytes, replacing_folder, write_json
 from .weights import SOURCE_FILE, choose_files, missing_files, missing_names
 
 if TYPE_CHECKING:
@@ -149,8 +149,7 @@ def _digest(path: Path, digest: hashlib._Hash) -> str:
 
 
 def _require_space(target: Path, size: int) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(target.parent).free
+    free = shutil.disk_usage(make_folder(target.parent)).free
     if free < size:
         raise ResonanceError("RZ-0004", path=target, free=megabytes(free))
 

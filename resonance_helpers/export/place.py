@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from ..messages import ResonanceError
-from ..workspace import Workspace, megabytes, remove_leftovers
+from ..workspace import Workspace, locked, megabytes, remove_leftovers
 
 BUNDLE = "adapter.zip"
 KINDS = ("merged", "ct2-float32", "ct2-int8")  # of whole models
-LOCK = ".export.lock"
+EXPORTS = "export"  # what is locked: all of them
+LOCK = f".{EXPORTS}.lock"
 
 
 def home(workspace: Workspace, what: str) -> Path:
@@ -28,14 +27,10 @@ def alone(workspace: Workspace) -> Iterator[None]:
 
     Raises RZ-0807: what another process has half written would be taken for what a killed one left.
     """
-    workspace.export.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(workspace.export / LOCK, timeout=0):
-            for what in (BUNDLE, *KINDS):
-                remove_leftovers(home(workspace, what))
-            yield
-    except Timeout as error:
-        raise ResonanceError("RZ-0807", path=workspace.export) from error
+    with locked(workspace.export / EXPORTS, busy=ResonanceError("RZ-0807", path=workspace.export)):
+        for what in (BUNDLE, *KINDS):
+            remove_leftovers(home(workspace, what))
+        yield
 
 
 def check_room(path: Path, needed: int) -> None:

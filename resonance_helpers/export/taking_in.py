@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from ..adapter import Manifest, refuse_other_patient
 from ..bundles import CHECKSUMS, NEEDED, unpack_adapter
 from ..messages import ResonanceError
-from ..workspace import Workspace, disk_full_is_said, put_in_place
+from ..workspace import Workspace, disk_full_is_said, make_folder, put_in_place
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,6 @@ def import_bundle(bundle: Path, output_dir: Path, patient_id: str = "", replace:
         refuse_other_patient(Workspace(output, output, manifest.patient_id))
         if home.exists() and not replace:
             raise ResonanceError("RZ-0804", path=home, patient=manifest.patient_id)
-        output.mkdir(parents=True, exist_ok=True)
+        make_folder(output)
         put_in_place(folder, home)
     return Imported(home, manifest)

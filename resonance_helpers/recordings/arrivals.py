@@ -17,7 +17,7 @@ from typing import Any
 from ..archives import UNPACK_ERRORS, UnpackLimits, unpack
 from ..messages import ResonanceError, message
 from ..settings import WINDOW_LADDER_S
-from ..workspace import Workspace, disk_full_is_said, megabytes
+from ..workspace import Workspace, disk_full_is_said, make_folder, megabytes, open_private
 
 Upload = tuple[str, bytes | memoryview]  # a file's name as its sender gave it, and its content
 
@@ -99,8 +99,9 @@ def _staged(staging: Path, upload: Upload, number: int) -> Path:
     safe = re.sub(r'[\x00-\x1f\\/:*?"<>|]', "_", name).lstrip(".") or "_"
     path = staging / f"upload{number}" / safe
     with disk_full_is_said(path.parent):
-        path.parent.mkdir()
-        path.write_bytes(content)
+        make_folder(path.parent)
+        with open_private(path, "xb") as file:
+            file.write(content)
     return path
 
 

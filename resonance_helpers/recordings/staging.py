@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..workspace import Workspace, disk_full_is_said
+from ..workspace import Workspace, disk_full_is_said, lock, make_folder
 
 
 class Staging:
@@ -24,37 +24,27 @@ class Staging:
     """
 
     def __init__(self, workspace: Workspace) -> None:
-        place = _place(workspace)
         with disk_full_is_said(workspace.cache):
-            place.mkdir(parents=True, exist_ok=True)
-            self.folder = place / secrets.token_hex(8)
-            lock = _lock_of(self.folder)
-            lock.acquire()  # before there is a folder: one without a lock is abandoned
-            self.folder.mkdir()
-        self.remove = weakref.finalize(self, _remove, self.folder, lock)
+            self.folder = _place(workspace) / secrets.token_hex(8)
+            held = lock(self.folder)  # before there is a folder: one without a lock is abandoned
+            make_folder(self.folder)
+        self.remove = weakref.finalize(self, _remove, self.folder, held)
 
 
 def remove_abandoned(workspace: Workspace) -> None:
     """Remove what a killed kernel left staged; the system took its locks away. What is in use somewhere stays."""
     for folder in _place(workspace).glob("*/"):
-        lock = _lock_of(folder)
         try:
-            lock.acquire(timeout=0)
+            _remove(folder, lock(folder, wait=False))
         except Timeout:
             continue
-        _remove(folder, lock)
 
 
 def _place(workspace: Workspace) -> Path:
     return workspace.cache / "incoming"
 
 
-def _lock_of(folder: Path) -> FileLock:
-    """Beside ``folder``. Whoever lets go of it last may do so in another thread than the one that took it."""
-    return FileLock(folder.with_name(f"{folder.name}.lock"), thread_local=False)
-
-
-def _remove(folder: Path, lock: FileLock) -> None:
+def _remove(folder: Path, held: FileLock) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    lock.release()
-    Path(lock.lock_file).unlink(missing_ok=True)
+    held.release()
+    Path(held.lock_file).unlink(missing_ok=True)

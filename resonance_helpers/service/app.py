@@ -91,7 +91,7 @@ def create_app(
     settings = settings or ServiceSettings()
     metrics = Metrics()
     engine = Engine(load, registry.generation, settings, metrics)
-    recent = Corrections(corrections)
+    recent = Corrections(corrections, registry.patients)
     app = FastAPI(
         title="Resonance",
         version=__version__,

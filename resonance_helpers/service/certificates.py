@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..messages import ResonanceError
-from ..workspace import disk_full_is_said, replacing, write_text
+from ..workspace import disk_full_is_said, locked, replacing, write_text
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -77,8 +77,9 @@ def self_signed(folder: Path, host: str) -> Certificate:
     certificate = Certificate(folder / "certificate.pem", folder / "key.pem")
     names = names_of_this_machine(host)
     if not _still_good(certificate, names):
-        with disk_full_is_said(folder):
-            _make(certificate, names)
+        with locked(folder), disk_full_is_said(folder):
+            if not _still_good(certificate, names):  # another start may have made it meanwhile
+                _make(certificate, names)
     return certificate
 
 
@@ -205,7 +206,7 @@ def _make(certificate: Certificate, names: Iterable[str]) -> None:
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    with replacing(certificate.key, private=True) as temporary:
+    with replacing(certificate.key) as temporary:
         temporary.write_bytes(secret)
     write_text(certificate.file, made.public_bytes(serialization.Encoding.PEM).decode())
 

@@ -1,15 +1,20 @@
 """What was meant: a person puts an answer right, and the recording becomes a labelled take for the next training.
 
-Only where the service was started with the folder of the recordings, and only for a person whose consent.json, read
-anew each time, allows corrections. Until then, or for anybody else, nothing of a request is kept. What is kept waits in
-memory, for a while, and is written only when somebody says what was meant.
+Only where the service was started with the folder of the recordings, and only for the patient whose id the consent.json
+in it bears; read anew each time, it has to allow corrections. Until then, or for anybody else, nothing of a request is
+kept, and nothing of the folder is told. What is kept waits in memory, for a while, and is written only when somebody
+says what was meant.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from secrets import token_urlsafe
 
@@ -17,8 +22,8 @@ import numpy as np
 
 from ..alike import fingerprint, same_sound
 from ..audio import load
-from ..consent import require_consent
-from ..labels import CORRECTIONS, read_labels
+from ..consent import read_consent, require_consent
+from ..labels import CORRECTIONS, Label, read_labels
 from ..messages import ResonanceError
 from ..settings import SAMPLE_RATE, WINDOW_LADDER_S
 from ..takes import add_take
@@ -28,6 +33,7 @@ from .keys import Access
 KEPT_S = 15 * 60  # as long as a conversation remembers what was said
 KEPT = 64  # answers; a minute of sound each at most
 LONGEST = 200  # characters of what was meant
+log = logging.getLogger("resonance.service")
 
 
 @dataclass(frozen=True)
@@ -39,15 +45,18 @@ class _Kept:
 
 class Corrections:
     """The last answers of those who agreed to it. ``data`` is the ``DATA_DIR`` of one patient or a folder with
-    ``<patient id>/`` for each; None switches corrections off."""
+    ``<patient id>/`` for each; None switches corrections off. The operator hears of a consent.json that is of
+    none of ``patients``, who are served."""
 
-    def __init__(self, data: Path | None) -> None:
+    def __init__(self, data: Path | None, patients: Iterable[str] = ()) -> None:
         self._data = data
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        for consent in _unclaimed(self._workspace(patient) for patient in patients) if data else ():
+            log.warning("%s", ResonanceError("RZ-0982", path=consent))
 
     def keep(self, patient_id: str, samples: np.ndarray) -> str | None:
         """Remember a recording (16 kHz mono) for a while; the id of its answer. None: nothing was kept."""
-        if not self._allowed(patient_id):
+        if self._open(patient_id) is None:
             return None
         now = time.monotonic()
         answer = token_urlsafe(12)
@@ -72,9 +81,10 @@ class Corrections:
 
     def phrases(self, patient_id: str) -> list[str]:
         """What the patient has recorded, each phrase once. Raises RZ-0917 without their consent to corrections."""
-        if not self._allowed(patient_id):
+        workspace = self._open(patient_id)
+        if workspace is None:
             raise ResonanceError("RZ-0917")
-        return list(dict.fromkeys(label.text for label in read_labels(self._workspace(patient_id).labels)))
+        return list(dict.fromkeys(label.text for label in read_labels(workspace.labels)))
 
     def drop(self, patient_id: str) -> None:
         """Forget the patient's recordings."""
@@ -86,36 +96,46 @@ class Corrections:
         Raises RZ-0916 when the consent was withdrawn meanwhile, and RZ-0918 for a recording that is in the folder
         already: played to the service it would be trained on twice, or, out of the test, make the next score flatter.
         """
-        if not self._allowed(patient_id):
+        workspace = self._open(patient_id)
+        if workspace is None:
             raise ResonanceError("RZ-0916", minutes=KEPT_S // 60)
-        workspace = self._workspace(patient_id)
-        if (copy := _recorded_before(workspace, samples)) is not None:
-            raise ResonanceError("RZ-0918", audio=copy)
-        add_take(workspace, samples, text, CORRECTIONS)
+        add_take(workspace, samples, text, CORRECTIONS, partial(_refuse_copy, workspace, samples))
 
-    def _allowed(self, patient_id: str) -> bool:
+    def _open(self, patient_id: str) -> Workspace | None:
+        """The patient's recordings; None where there are none, or none that their consent opens."""
         if self._data is None or not self._workspace(patient_id).labels.is_file():
-            return False
+            return None
+        workspace = self._workspace(patient_id)
         try:
-            require_consent(self._workspace(patient_id), "corrections")
+            consent = require_consent(workspace, "corrections")
         except ResonanceError:
-            return False
-        return True
+            return None
+        return workspace if consent and consent.names(patient_id) else None
 
     def _workspace(self, patient_id: str) -> Workspace:
+        """Where the patient's recordings would lie; whose they are, ``_open`` sees."""
         assert self._data
         one = self._data if (self._data / "labels.json").is_file() else self._data / patient_id
         return Workspace(one, one, patient_id)
 
 
-def _recorded_before(workspace: Workspace, samples: np.ndarray) -> str | None:
-    """The recording in the patient's folder that is the very sound of ``samples``, 16 kHz mono; None where none is."""
+def _unclaimed(workspaces: Iterable[Workspace]) -> list[Path]:
+    """Each consent.json of theirs that is of none of them."""
+    claims: dict[Path, list[bool]] = {}
+    for workspace in workspaces:
+        with suppress(ResonanceError):  # none yet, or none that is understood: it opens nothing to anybody
+            is_theirs = read_consent(workspace.consent).names(workspace.patient_id) is True
+            claims.setdefault(workspace.consent, []).append(is_theirs)
+    return [consent for consent, are_theirs in claims.items() if not any(are_theirs)]
+
+
+def _refuse_copy(workspace: Workspace, samples: np.ndarray, labels: Sequence[Label]) -> None:
+    """RZ-0918 where a recording in the patient's folder is the very sound of ``samples``, 16 kHz mono."""
     mine = fingerprint(samples, SAMPLE_RATE)
-    for label in read_labels(workspace.labels):
+    for label in labels:
         try:
             other = load(workspace.data_dir / label.audio, WINDOW_LADDER_S[-1])
         except (ResonanceError, OSError):  # missing, broken or too long for one phrase: lesson 05 says so
             continue
         if same_sound([fingerprint(other, SAMPLE_RATE), mine]):
-            return label.audio
-    return None
+            raise ResonanceError("RZ-0918", audio=label.audio)

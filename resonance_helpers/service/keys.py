@@ -15,14 +15,15 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from ..messages import ResonanceError
-from ..workspace import check_patient_id, write_json
+from ..workspace import check_patient_id, locked, remove_leftovers, write_json
 
 KEYS_FILE = "service-keys.json"
 KEY_LENGTH = 16  # characters; the ones that are made here have 43
@@ -134,29 +135,27 @@ def make_key(
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         note=note,
     )
-    _write(file, (*read_keys(file), stored))
+    with _changing(file) as keys:
+        keys.append(stored)
     return stored, key
 
 
 def revoke_key(file: Path, key_id: str) -> StoredKey:
     """Take a key out of ``file``. Raises RZ-0930 when none is called ``key_id``, and RZ-0928."""
-    keys = read_keys(file)
-    found = [key for key in keys if key.id == key_id]
-    if not found:
-        raise ResonanceError("RZ-0930", id=key_id, known=", ".join(key.id for key in keys) or "–")
-    _write(file, tuple(key for key in keys if key.id != key_id))
-    return found[0]
+    with _changing(file) as keys:
+        found = next((key for key in keys if key.id == key_id), None)
+        if found is None:
+            raise ResonanceError("RZ-0930", id=key_id, known=", ".join(key.id for key in keys) or "–")
+        keys.remove(found)
+    return found
 
 
 def withdraw(file: Path, patient_id: str) -> None:
-    """Let no key of ``file`` name the patient any more: theirs alone are revoked, others lose them, and a file without
-    a key goes. Raises RZ-0928."""
-    keys = [key for key in read_keys(file) if key.patients != (patient_id,)]
-    others = [key.patients and tuple(each for each in key.patients if each != patient_id) for key in keys]
-    if keys:
-        _write(file, [replace(key, patients=patients) for key, patients in zip(keys, others, strict=True)])
-    else:
-        file.unlink(missing_ok=True)
+    """Let no key of ``file`` name the patient any more: theirs alone are revoked, others lose them. Raises RZ-0928."""
+    with _changing(file) as keys:
+        kept = [key for key in keys if key.patients != (patient_id,)]
+        others = [key.patients and tuple(each for each in key.patients if each != patient_id) for key in kept]
+        keys[:] = [replace(key, patients=patients) for key, patients in zip(kept, others, strict=True)]
 
 
 def read_keys(file: Path) -> tuple[StoredKey, ...]:
@@ -176,9 +175,18 @@ def read_keys(file: Path) -> tuple[StoredKey, ...]:
         raise ResonanceError("RZ-0928", path=file, detail=f"{type(error).__name__}: {error}") from error
 
 
-def _write(file: Path, keys: Sequence[StoredKey]) -> None:
-    write_json(file, {"schema": SCHEMA, "keys": [asdict(key) for key in keys]})
-    file.chmod(0o600)
+@contextmanager
+def _changing(file: Path) -> Iterator[list[StoredKey]]:
+    """The keys of ``file``, to be changed in place while everybody else who changes them waits. They are written when
+    the block ends well; a file without a key goes. Raises RZ-0928 and what ``workspace.locked`` raises."""
+    with locked(file):
+        remove_leftovers(file)
+        keys = list(read_keys(file))
+        yield keys
+        if keys:
+            write_json(file, {"schema": SCHEMA, "keys": [asdict(key) for key in keys]})
+        else:
+            file.unlink(missing_ok=True)
 
 
 def _entries(file: Path | None) -> tuple[tuple[bytes, Place, Access], ...]:

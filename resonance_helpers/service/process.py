@@ -21,7 +21,7 @@ from types import TracebackType
 
 from ..messages import ResonanceError
 from ..settings import ServiceSettings
-from ..workspace import REPOSITORY, Workspace
+from ..workspace import REPOSITORY, Workspace, make_folder, open_private, private_files
 from . import certificates
 from .certificates import Certificate
 from .keys import new_key
@@ -140,13 +140,13 @@ def start(
         port = probe.getsockname()[1]
     token = token or new_key()
     log_path = folder / "cache" / f"service-{port}.log"
-    log_path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(log_path.parent)
     arguments = [str(folder), "--host", host, "--port", str(port), "--base-model", base_model, "--until-stdin-closes"]
     if certificate:  # named, so that the child serves with the very one that is trusted here
         arguments += ["--tls-cert", str(certificate.file), "--tls-key", str(certificate.key)]
     if corrections:
         arguments += ["--corrections", str(corrections)]
-    with log_path.open("wb") as log:
+    with private_files(), open_private(log_path, "wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "resonance_helpers.service", *arguments],
             stdin=subprocess.PIPE,

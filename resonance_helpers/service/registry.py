@@ -23,7 +23,7 @@ from typing import BinaryIO
 from .. import bundles
 from ..adapter import MANIFEST, Manifest, read_manifest
 from ..messages import ResonanceError
-from ..workspace import check_patient_id, disk_full_is_said, put_in_place
+from ..workspace import check_patient_id, disk_full_is_said, make_folder, put_in_place
 from .keys import EVERYBODY, Access
 
 STAGING = ".staging-"
@@ -122,7 +122,7 @@ class AdapterRegistry:
             folder, manifest = bundles.unpack_adapter(bundle, staging / "unpacked", cache=self._cache)
             self._check_base(manifest)
             home = self._home_or_refuse(manifest.patient_id)
-            home.parent.mkdir(exist_ok=True)
+            make_folder(home.parent)
             with self._moving:
                 put_in_place(folder, home)
                 return self._serve(home, manifest)

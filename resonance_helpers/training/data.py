@@ -28,6 +28,7 @@ from ..augmentation import Augmentation
 from ..utterances import Utterance, data_hash
 from ..whisper import SpeechModel
 from ..windows import frames_for
+from ..workspace import make_folder
 
 LENGTH_JITTER = 0.1  # share of a clip's length
 BARE_SHARE = 0.25  # of the clips; an adapter that never saw the bare prompt repeats itself without end behind it
@@ -92,7 +93,7 @@ def feature_table(
         columns["frames"] = Value("int64")
     key = [data_hash(utterances), window_s, cut, identity(speech), speech.language]
     fingerprint = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
-    cache.mkdir(parents=True, exist_ok=True)
+    make_folder(cache)
 
     def compute(batch: dict[str, list[Any]]) -> dict[str, Any]:
         clips = [read_wav(Path(wav)) for wav in batch["wav"]]

@@ -20,16 +20,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ..messages import ResonanceError
 from ..splits import DevSplit, Split
 from ..utterances import Utterance
-from ..workspace import Workspace, require, write_json, write_text
+from ..workspace import Workspace, locked, make_folder, open_private, private_files, require, write_json, write_text
 
 FACTS, SPLIT, HISTORY, GUESSES = "run.json", "split.json", "history.jsonl", "guesses.jsonl"
 PLAN, CHOSEN, CHECKPOINTS = "plan.json", "chosen.json", "checkpoints"
-TENSORBOARD, LOCK = "tensorboard", ".runs.lock"
+TENSORBOARD = "tensorboard"
 MEASURED = ("loss", "dev_cer", "dev_loss", "learning_rate")  # of a ``Point``
 
 
@@ -123,14 +121,11 @@ def best_point(history: Sequence[Point], dev_clips: int, not_before: int = 0) ->
 def only_training(workspace: Workspace) -> Iterator[None]:
     """One training at a time for each patient: a second one would take the first one's run for a killed one.
 
-    Raises RZ-0623 where another process trains, such as the kernel of a closed browser. A killed one holds nothing.
+    What the libraries that train write is for its owner alone. Raises RZ-0623 where another process trains, such as the
+    kernel of a closed browser. A killed one holds nothing.
     """
-    workspace.output_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(workspace.output_dir / LOCK, timeout=0):  # not in runs/, where all are runs; forgotten with them
-            yield
-    except Timeout as error:
-        raise ResonanceError("RZ-0623", path=workspace.output_dir) from error
+    with locked(workspace.runs, busy=ResonanceError("RZ-0623", path=workspace.output_dir)), private_files():
+        yield
 
 
 class RunLog:
@@ -251,11 +246,11 @@ def _tensorboard(folder: Path) -> Any:
 
 
 def _new_folder(runs: Path, name: str) -> Path:
-    runs.mkdir(parents=True, exist_ok=True)
+    make_folder(runs)
     for suffix in ("", *(f"-{n}" for n in range(2, 100))):  # two runs in one second
         folder = runs / f"{name}{suffix}"
         try:
-            folder.mkdir()
+            folder.mkdir(mode=0o700)
         except FileExistsError:
             continue
         return folder
@@ -288,7 +283,7 @@ def _is_json(path: Path) -> bool:
 
 
 def _append(path: Path, records: Sequence[Point | Guess]) -> None:
-    with path.open("a", encoding="utf-8") as file:
+    with open_private(path, "a", encoding="utf-8") as file:
         file.write(_as_lines(records))
 
 

@@ -10,7 +10,7 @@ from IPython.display import display
 from ..charts.markup import escape
 from ..consent import PURPOSES, VERSION, Consent, write_consent
 from ..messages import ResonanceError, message
-from ..workspace import Workspace
+from ..workspace import Workspace, locked
 
 WIDE = {"width": "560px"}  # each widget makes a layout of its own from it, which can be hidden alone
 STYLE = {"description_width": "180px"}
@@ -22,6 +22,7 @@ class ConsentForm:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.person = _text("person", workspace.patient_id)
+        self.person.disabled = True  # by it the recordings are known to be the patient's
         self.given_by = _text("given_by")
         self.relationship = _text("relationship")
         self.assent = _tick("assent")
@@ -68,12 +69,13 @@ class ConsentForm:
 
     def _save(self, _: widgets.Button) -> None:
         path = self.workspace.consent
-        if path.exists() and not self.replace.value:
-            self.replace.layout.display = ""
-            self._say("❌", message("widget.consent.exists", path=path))
-            return
         try:
-            write_consent(path, self.consent())
+            with locked(path):
+                if path.exists() and not self.replace.value:
+                    self.replace.layout.display = ""
+                    self._say("❌", message("widget.consent.exists", path=path))
+                    return
+                write_consent(path, self.consent())
         except ResonanceError as error:
             self._say("❌", str(error))
             return

@@ -17,7 +17,7 @@ from ..recordings import arrivals, long_recording
 from ..recordings.long_recording import CutOptions, Pairing, State
 from ..recordings.long_recording import LongRecording as Recording
 from ..settings import AUDIO_SUFFIXES, SAMPLE_RATE
-from ..workspace import Workspace
+from ..workspace import Workspace, make_folder
 from .lines import player, show_in
 from .panels import NARROW, STYLE, WIDE, Pages, Panel, Row
 from .progress_bar import duration
@@ -68,7 +68,7 @@ class LongRecording(Panel):
         self._on_click(self.suggested, self._cut_as_suggested, self.news)
         self._on_click(self.save, self._save, self.answer)
         place = long_recording.folder(workspace)
-        place.mkdir(parents=True, exist_ok=True)  # somebody wants to drag a recording into it
+        make_folder(place)  # somebody wants to drag a recording into it
         hint = arrivals.upload_hint(place)
         self.box.children = (
             widgets.HTML(f"<p>{escape(message('phone.long.intro', n=len(self.phrases)))}</p><p>{escape(hint)}</p>"),

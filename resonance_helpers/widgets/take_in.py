@@ -16,7 +16,7 @@ from ..recordings import arrivals, intake
 from ..recordings.intake import Item, Plan
 from ..recordings.staging import remove_abandoned
 from ..settings import AUDIO_SUFFIXES
-from ..workspace import Workspace
+from ..workspace import Workspace, make_folder
 from .lines import player, show_in
 from .panels import NARROW, STYLE, WIDE, Pages, Panel, Row
 
@@ -53,7 +53,7 @@ class TakeIn(Panel):
             layout=widgets.Layout(width="300px"),
         )
         place = arrivals.folder(workspace)
-        place.mkdir(parents=True, exist_ok=True)  # somebody wants to drag files into it
+        make_folder(place)  # somebody wants to drag files into it
         self.source = widgets.Text(str(place), description=message("phone.take.folder"), layout=WIDE, style=STYLE)
         self.read = widgets.Button(description=message("phone.take.read"))
         self.pages = Pages(self._make_row, self._fill)

@@ -29,7 +29,16 @@ from papermill.exceptions import PapermillExecutionError
 from ..messages import ResonanceError, message
 from ..scoring import of_ten
 from ..settings import PRACTICE_MODEL, SAMPLE_PATIENT
-from ..workspace import NOTEBOOKS_DIR, Workspace, disk_full_is_said, open_workspace, replacing, write_json
+from ..workspace import (
+    NOTEBOOKS_DIR,
+    Workspace,
+    disk_full_is_said,
+    make_folder,
+    open_workspace,
+    private_files,
+    replacing,
+    write_json,
+)
 
 _OUR_SENTENCE = re.compile(r"\[RZ-\d{4}\] ")  # how ResonanceError prints itself
 _GIVEN_BY_OPTION = {"DATA_DIR": "--data", "OUTPUT_DIR": "--output", "PATIENT_ID": "--patient"}
@@ -196,12 +205,12 @@ class _ThisPython(AsyncKernelManager):
 def _run_one(notebook: Path, workspace: Workspace, parameters: Mapping[str, Any]) -> ResonanceError | None:
     """Execute one lesson; the error that says why it failed, or None. Its copy is written either way."""
     copy = workspace.notebooks / notebook.name
-    workspace.notebooks.mkdir(parents=True, exist_ok=True)
+    make_folder(workspace.notebooks)
     home = Path(os.environ.setdefault("IPYTHONDIR", str(workspace.cache / "ipython")))  # and not the user's own folder
-    home.mkdir(parents=True, exist_ok=True)
+    make_folder(home)
     reason = ""
     try:
-        with disk_full_is_said(copy):
+        with private_files(), disk_full_is_said(copy):
             papermill.execute_notebook(
                 _as_template(notebook),
                 _as_template(copy),

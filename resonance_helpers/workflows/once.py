@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from .. import conversion, evaluation, service
 from ..charts.serving import WholeWay
 from ..client import ResonanceClient
+from ..consent import read_consent, write_consent
 from ..labels import read_labels, write_labels
-from ..settings import TrainingSettings
+from ..settings import SAMPLE_PATIENT, TrainingSettings
 from ..splits import Split, split_utterances
 from ..utterances import Utterance, load_utterances
-from ..workspace import Workspace
+from ..workspace import Workspace, make_folder
 
 
 def whole_way(workspace: Workspace, base_model: str = "") -> WholeWay:
@@ -28,8 +30,7 @@ def whole_way(workspace: Workspace, base_model: str = "") -> WholeWay:
     ``service.start`` and ``ResonanceClient`` raise.
     """
     clip = evaluation.test_clips(workspace)[0]
-    workspace.cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=workspace.cache, prefix="whole-way-") as folder:
+    with tempfile.TemporaryDirectory(dir=make_folder(workspace.cache), prefix="whole-way-") as folder:
         copy = _copy_without(workspace, clip, Path(folder))
         before, labels = _next_split(copy), read_labels(copy.labels)
         server = service.start(workspace, base_model, corrections=copy.data_dir)
@@ -61,12 +62,15 @@ def _copy_without(workspace: Workspace, clip: Utterance, folder: Path) -> Worksp
     copy = Workspace(folder / "data", folder / "output", workspace.patient_id)
     labels = [label for label in read_labels(workspace.labels) if label.audio != clip.audio]
     for label in labels:
-        (copy.data_dir / label.audio).parent.mkdir(parents=True, exist_ok=True)
+        make_folder((copy.data_dir / label.audio).parent)
         if (workspace.data_dir / label.audio).exists():
             shutil.copy(workspace.data_dir / label.audio, copy.data_dir / label.audio)
     write_labels(copy.labels, labels)
     if workspace.consent.exists():
         shutil.copy(workspace.consent, copy.consent)
+        given = read_consent(copy.consent)
+        if given.person == SAMPLE_PATIENT:  # nobody's voice, rehearsed with under any id
+            write_consent(copy.consent, replace(given, person=workspace.patient_id))
     return copy
 
 

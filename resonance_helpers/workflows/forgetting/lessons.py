@@ -59,7 +59,9 @@ def clear(path: Path, mentioned: Mentioned) -> None:
     for cell in _code(notebook):
         source = _anonymous("".join(cell["source"]), mentioned)
         cell |= {"source": source.splitlines(keepends=True), "outputs": [], "execution_count": None}
+    mode = path.stat().st_mode
     write_text(path, json.dumps(notebook, ensure_ascii=False, indent=1) + "\n")
+    path.chmod(mode)  # nobody is in it any more, and it may be everybody's
 
 
 def _anonymous(source: str, mentioned: Mentioned) -> str:
