@@ -326,7 +326,7 @@ def _grouped(keyed: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 def labelled(workspace: Workspace) -> list[Label]:
     """``read_labels`` of the workspace; where its files lie in another folder, the ``misplaced`` that names it."""
-    if error := misplaced(workspace.data_dir):
+    if not workspace.labels.is_file() and (error := misplaced(workspace.data_dir)):
         raise error
     return read_labels(workspace.labels)
 

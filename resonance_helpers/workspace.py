@@ -230,7 +230,7 @@ def misplaced(data_dir: Path) -> ResonanceError | None:
     """RZ-0470 where labels.json isn't in ``data_dir`` but one or two levels below, as unpacking a zip leaves it, or
     above an ``audio`` or ``audio_raw`` that was named instead. RZ-0471 where only recordings lie there, and none here.
     Either offers what to write into DATA_DIR."""
-    if (data_dir / "labels.json").is_file():
+    if _holds(data_dir, "labels.json"):
         return None
     named_inside = data_dir.name in ("audio", "audio_raw") and (data_dir.parent / "labels.json").is_file()
     below = _folders_in(data_dir)
@@ -238,7 +238,7 @@ def misplaced(data_dir: Path) -> ResonanceError | None:
     levels = ([data_dir.parent] if named_inside else [], below, further)
     signs = ["labels.json"] if _has_recordings(data_dir) else ["labels.json", "audio_raw", "audio"]
     for sign, level in product(signs, levels):
-        if found := [folder for folder in level if (folder / sign).exists()]:
+        if found := [folder for folder in level if _holds(folder, sign)]:
             lines = "\n".join(f"DATA_DIR = {json.dumps(str(folder), ensure_ascii=False)}" for folder in found)
             return ResonanceError("RZ-0470" if sign == "labels.json" else "RZ-0471", path=data_dir, lines=lines)
     return None
@@ -251,12 +251,19 @@ def _has_recordings(data_dir: Path) -> bool:
     return any(own) or any(path.suffix.lower() in suffixes for path in data_dir.glob("*"))
 
 
+def _holds(folder: Path, name: str) -> bool:
+    try:
+        return (folder / name).exists()
+    except OSError:  # it may not be entered
+        return False
+
+
 def _folders_in(folder: Path) -> list[Path]:
     try:
         entries = [entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     except OSError:
         return []
-    passed_over = (INCOMING, LONG_RECORDINGS)
+    passed_over = (INCOMING, LONG_RECORDINGS, "sample_data", "recorder_practice")  # the last two in OUTPUT_DIR
     return sorted(entry for entry in entries if not is_rubbish(entry.name) and entry.name not in passed_over)
 
 

@@ -206,7 +206,9 @@ def _unlabelled(workspace: Workspace, files: Sequence[str], matches: Sequence[Ma
 
     def other_side(name: str) -> str:
         own = stem(name)
-        return ours + own.removeprefix(raw) if own.startswith(raw) else raw + own.removeprefix(ours)
+        if own.startswith(raw):
+            return ours + own.removeprefix(raw)
+        return raw + own.removeprefix(ours) if own.startswith(ours) else ""
 
     return tuple(name for name in files if name not in sources and other_side(name) not in stems)
 

@@ -22,6 +22,7 @@ from ..labels import CORRECTIONS, read_labels
 from ..messages import ResonanceError
 from ..settings import SAMPLE_RATE, WINDOW_LADDER_S
 from ..takes import add_take
+from ..utterances import Recordings
 from ..workspace import Workspace
 from .keys import Access
 
@@ -111,11 +112,11 @@ class Corrections:
 def _recorded_before(workspace: Workspace, samples: np.ndarray) -> str | None:
     """The recording in the patient's folder that is the very sound of ``samples``, 16 kHz mono; None where none is."""
     mine = fingerprint(samples, SAMPLE_RATE)
-    for label in read_labels(workspace.labels):
+    for match in Recordings(workspace, {}).match(read_labels(workspace.labels)):  # our own WAVs will do, too
         try:
-            other = load(workspace.data_dir / label.audio, WINDOW_LADDER_S[-1])
+            other = load(workspace.data_dir / (match.source or match.label.audio), WINDOW_LADDER_S[-1])
         except (ResonanceError, OSError):  # missing, broken or too long for one phrase: lesson 05 says so
             continue
         if same_sound([fingerprint(other, SAMPLE_RATE), mine]):
-            return label.audio
+            return match.label.audio
     return None
