@@ -126,7 +126,9 @@ def _opened(source: Path | bytes, name: str) -> Iterator[BinaryIO]:
     if isinstance(source, bytes | bytearray | memoryview):
         file: BinaryIO = io.BytesIO(source)
     elif source.is_file():
-        file = open_recording(source)
+        opened = open_recording(source)
+        opened.raw.name = ""  # type: ignore[attr-defined]  # FFmpeg believes it: a sound called .jpg was none
+        file = opened
     else:
         raise ResonanceError("RZ-0505", name=name, path=source)
     with file:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -22,11 +22,22 @@ import numpy as np
 
 from . import audio, clip_quality
 from .clip_quality import Level, Quality
-from .labels import read_labels
+from .labels import Label
 from .messages import ResonanceError, message
 from .settings import MIN_RECORDINGS, SAMPLE_RATE, WINDOW_LADDER_S
-from .utterances import Conversion, Match, Recordings, file_hash, read_index, repaired, write_index
-from .workspace import Workspace, locked
+from .utterances import (
+    Conversion,
+    Match,
+    Recordings,
+    file_hash,
+    labelled,
+    name_suffix,
+    read_index,
+    repaired,
+    without_suffix,
+    write_index,
+)
+from .workspace import Workspace, locked, remove_leftovers
 
 Status = Literal["converted", "unchanged", "as_is", "left_out"]
 OnProgress = Callable[[int, int], None]
@@ -94,15 +105,21 @@ def convert(
     """Convert what is new or has changed, and write the index.
 
     A recording that can't be used is named in ``left_out`` with its code while the rest go on. Raises what
-    ``read_labels`` raises, and RZ-0004 when the disk is full: what was written until then is whole, and the next run
+    ``labelled`` raises, and RZ-0004 when the disk is full: what was written until then is whole, and the next run
     goes on from there.
     """
-    labels = read_labels(workspace.labels)
+    labels = labelled(workspace)
+    with locked(workspace.cache / "conversion"):  # another one's half-written files aren't those of a killed one
+        return _convert(workspace, labels, on_progress, workers or min(4, os.cpu_count() or 1))
+
+
+def _convert(
+    workspace: Workspace, labels: Sequence[Label], on_progress: OnProgress | None, workers: int
+) -> ConversionResult:
     index = read_index(workspace)
     matches = Recordings(workspace, index).match(labels)
     shelf = _Shelf(workspace, index, matches)
     rows = []
-    workers = workers or min(4, os.cpu_count() or 1)
     try:
         with ThreadPoolExecutor(workers) as decoders, ThreadPoolExecutor(_WRITERS) as writers:
             prepared = _in_order((decoders.submit(_prepare, shelf, match) for match in matches), 4 * workers)
@@ -112,6 +129,7 @@ def convert(
                 if on_progress:
                     on_progress(len(rows), len(matches))
     finally:
+        shelf.remove_leftovers()
         shelf.write_index()
     return ConversionResult(tuple(rows), tuple(shelf.notes))
 
@@ -248,14 +266,17 @@ class _Shelf:
 
     def write_index(self) -> None:
         """Write the index if it says anything new. What is no longer labelled stays in it while its WAV is there."""
-        if self._added_to(self._before) != dict(self._before) or not self._workspace.conversion_index.exists():
-            with locked(self._workspace.cache / "conversion"):  # another conversion may have written it meanwhile
-                write_index(self._workspace, self._added_to(read_index(self._workspace)).values())
-
-    def _added_to(self, before: Mapping[str, Conversion]) -> dict[str, Conversion]:
         done = {source: self._after[source] for source in self._sources if source in self._after}
-        others = (each for each in before.values() if each.source not in done)
-        return done | {each.source: each for each in others if each.wav and self.path(each.wav).is_file()}
+        others = (each for each in self._before.values() if each.source not in done)
+        kept = {each.source: each for each in others if each.wav and self.path(each.wav).is_file()}
+        if (after := done | kept) != dict(self._before) or not self._workspace.conversion_index.exists():
+            write_index(self._workspace, after.values())
+
+    def remove_leftovers(self) -> None:
+        """Remove what killed conversions left half written: it holds a person's voice."""
+        if self._workspace.audio.is_dir():
+            wavs = {each.wav for each in (*self._before.values(), *self._after.values()) if each.wav}
+            remove_leftovers(self._workspace.conversion_index, *map(self.path, wavs))
 
     def _holds_ours(self, entry: Conversion) -> bool:
         path = self.path(entry.wav)
@@ -276,11 +297,12 @@ class _Shelf:
 
 
 def _names(folder: str, source: str) -> Iterator[str]:
-    """What the WAV of ``source`` may be called, best first: x.wav, x_m4a.wav (x_16k.wav for a WAV), then numbered."""
-    path = PurePosixPath(repaired(source))
-    suffix = path.suffix[1:].lower()
-    longer = f"{folder}/{path.stem}_{'16k' if suffix == 'wav' else suffix}"
-    yield f"{folder}/{path.stem}.wav"
+    """What the WAV of ``source`` may be called, best first: x.wav, x_m4a.wav (x_16k.wav for a WAV or where the name
+    has no suffix), then numbered."""
+    name = PurePosixPath(repaired(source)).name
+    suffix = name_suffix(name)[1:].lower()
+    longer = f"{folder}/{without_suffix(name)}_{'16k' if suffix in ('wav', '') else suffix}"
+    yield f"{folder}/{without_suffix(name)}.wav"
     yield f"{longer}.wav"
     yield from (f"{longer}_{number}.wav" for number in count(2))
 
@@ -346,9 +368,9 @@ def compare_rates(path: Path) -> RateComparison:
 def example(workspace: Workspace, number: int = 1) -> RateComparison:
     """``compare_rates`` of the ``number``-th labelled recording, counted from 1, or the nearest that can be read.
 
-    Raises RZ-0406 when none can, and what ``read_labels`` raises.
+    Raises RZ-0406 when none can, and what ``labelled`` raises.
     """
-    labels = read_labels(workspace.labels)
+    labels = labelled(workspace)
     sources = [match.source for match in Recordings(workspace).match(labels) if match.source]
     for source in sources[number - 1 :] + sources[: number - 1][::-1]:
         with suppress(ResonanceError):  # the table of this lesson names what cannot be read
@@ -360,7 +382,7 @@ def write_versions(comparison: RateComparison, folder: Path) -> tuple[Path, ...]
     """The three versions as 16-bit WAV files in ``folder``, to be listened to; each at its own rate and channels."""
     paths = []
     for version in comparison.versions:
-        path = folder / f"{repaired(PurePosixPath(comparison.name).stem)}_{version.key}.wav"
+        path = folder / f"{without_suffix(repaired(comparison.name))}_{version.key}.wav"
         audio.write_wav(path, version.samples, version.rate)
         paths.append(path)
     return tuple(paths)

@@ -12,7 +12,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
@@ -167,16 +167,38 @@ def _label(entry: Any, path: Path, number: int, line: int) -> Label:
 
 
 def _audio(audio: str, path: Path, where: Mapping[str, int]) -> str:
-    """``audio`` with forward slashes and without ``./``, if it stays inside the data folder."""
+    """``audio`` with forward slashes and without ``./``, if it stays inside the data folder; a whole path into that
+    folder, here or where the file was written, as what it is there."""
     if any(unicodedata.category(character) == "Cc" for character in audio):
         raise _shape(path, "backslash", **where, found=json.dumps(audio, ensure_ascii=False))
-    relative = PurePosixPath(audio.replace("\\", "/"))
-    windows = PureWindowsPath(audio)
-    if relative.is_absolute() or windows.drive or windows.root or ".." in relative.parts:
+    windows = PureWindowsPath(audio.strip('"\u202a\u202c '))  # what Windows copies along with a path
+    inside = _below(path.parent, windows) if windows.root else None
+    relative = inside or PurePosixPath(audio.replace("\\", "/"))
+    if ((windows.drive or windows.root) and not inside) or ".." in relative.parts:
         raise ResonanceError("RZ-0409", path=path, audio=audio, **where)
     if not relative.name:
         raise _shape(path, "no_file", **where)
     return str(relative)
+
+
+def _below(folder: Path, whole: PureWindowsPath) -> PurePosixPath | None:
+    """What the absolute path ``whole`` is below ``folder``: with its whole path before it or, where it was written on
+    another computer, with its name alone, if that stands there once. None where it lies elsewhere, or may."""
+    parts = [_as_seen(part) for part in whole.parts]
+    for place in (folder, folder.resolve()):
+        start = [_as_seen(part) for part in PureWindowsPath(place).parts]
+        if parts[: len(start)] == start:
+            return PurePosixPath(*whole.parts[len(start) :])
+    name = _as_seen(folder.resolve().name)
+    with suppress(OSError):
+        if parts.count(name) == 1 and not Path(whole.as_posix()).exists():  # else it is another file of this computer
+            after = whole.parts[parts.index(name) + 1 :]
+            return PurePosixPath(*after) if len(after) == 1 or after[:1] in (("audio",), ("audio_raw",)) else None
+    return None
+
+
+def _as_seen(part: str) -> str:
+    return unicodedata.normalize("NFC", part).casefold()
 
 
 def _take(take: Any, path: Path, where: Mapping[str, int]) -> int:

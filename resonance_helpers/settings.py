@@ -14,9 +14,15 @@ from .messages import ResonanceError
 
 # ── Audio ────────────────────────────────────────────────────────────────────
 SAMPLE_RATE = 16_000  # Hz; what Whisper's mel filters were made for
-AUDIO_SUFFIXES = (
+AUDIO_SUFFIXES = (  # the usual ones; whether a file is a recording its content says
     *(".wav", ".mp3", ".m4a", ".ogg", ".opus", ".flac", ".aac", ".amr", ".wma"),
     *(".mp4", ".mov", ".3gp", ".webm"),  # a video is its sound
+)
+# With one of these, too, a file was meant as a recording although its content can't be read, and is named as such.
+RARE_AUDIO_SUFFIXES = (
+    *(".oga", ".spx", ".qta", ".3gpp", ".3ga", ".3g2", ".caf", ".aiff", ".aif", ".aifc", ".m4b", ".m4r", ".mpga"),
+    *(".mp2", ".weba", ".mka", ".au", ".snd", ".w64", ".ac3", ".ec3", ".dts", ".wv", ".ape", ".tta", ".awb", ".silk"),
+    *(".ra", ".rm", ".dss", ".ds2", ".dvf", ".msv", ".mkv", ".avi", ".flv", ".wmv", ".asf", ".m4v", ".mpg", ".mpeg"),
 )
 
 

@@ -18,7 +18,7 @@ from .audio import write_wav
 from .labels import CORRECTIONS, Label, changing, has_word
 from .messages import ResonanceError
 from .text import normalise
-from .utterances import repaired
+from .utterances import is_named_as_recording, name_suffix, repaired, stem
 from .workspace import Workspace, replacing
 
 _NUMBER = re.compile(r"(\d+)_")
@@ -50,7 +50,12 @@ def add_file(workspace: Workspace, source: Path, text: str, session: str | None 
         with replacing(path) as temporary:
             shutil.copyfile(source, temporary)
 
-    return _add(workspace, text, session, source.suffix.lower(), copy)
+    return _add(workspace, text, session, suffix_of_copy(source), copy)
+
+
+def suffix_of_copy(source: Path) -> str:
+    """That of ``source``, if it is one of a recording; else none, which says nothing wrong."""
+    return name_suffix(source.name).lower() if is_named_as_recording(source.name) else ""
 
 
 def put_take(workspace: Workspace, samples: np.ndarray, label: Label) -> Label:
@@ -104,10 +109,10 @@ def _add(
 def _free_name(workspace: Workspace, labels: Sequence[Label], text: str, take: int, suffix: str) -> str:
     """Where the take goes, relative to DATA_DIR: a name that no file has, whatever its suffix."""
     words = _NOT_IN_NAMES.sub("_", repaired(text.strip())).strip("_")[:_LONGEST_NAME]
-    stem = f"{_number(labels, text):03d}_{words}"
-    used = {repaired(path.stem).casefold() for path in workspace.audio_raw.glob("*")}
-    used |= {repaired(label.audio.rpartition("/")[2].rpartition(".")[0]).casefold() for label in labels}
-    while (name := stem if take == 1 else f"{stem}_{take}").casefold() in used:
+    first = f"{_number(labels, text):03d}_{words}"
+    used = {stem(path.name) for path in workspace.audio_raw.glob("*")}
+    used |= {stem(label.audio.rpartition("/")[2]) for label in labels}
+    while (name := first if take == 1 else f"{first}_{take}").casefold() in used:
         take += 1
     return f"{workspace.audio_raw.name}/{name}{suffix}"
 

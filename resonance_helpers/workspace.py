@@ -16,10 +16,11 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any
@@ -27,14 +28,25 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from .messages import ResonanceError, message
-from .settings import SAMPLE_PATIENT
+from .settings import AUDIO_SUFFIXES, RARE_AUDIO_SUFFIXES, SAMPLE_PATIENT
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOKS_DIR = REPOSITORY / "notebooks"
 SAMPLE_DIR = REPOSITORY / "data_sample"
 PRACTICE_MODEL_DIR = SAMPLE_DIR / "practice_model"
+# Folders of DATA_DIR for which lesson 04 has cells of their own; their recordings are not counted.
+INCOMING, LONG_RECORDINGS = "incoming", "long_recordings"
 _NAME = 40  # characters of its file's name that a temporary one bears: what is added has to fit too
 _FILE, _FOLDER = 0o600, 0o700  # the modes of what is made here
+_LEFTOVER = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}(?P<suffix>\.\w+)?")  # what ``replacing`` leaves when killed
+# What systems and programs keep beside somebody's files, by the name of a file or a folder.
+_SYSTEMS_OWN = re.compile(
+    r"\._.*|\.ds_store|\.localized|\.apdisk|\.fseventsd|\.spotlight-v100|\.trashes|\.temporaryitems|__macosx|icon\r"
+    r"|(?:eh)?thumbs\.db|desktop\.ini|~\$.*|\$recycle\.bin|system volume information"
+    r"|\.nomedia|\.thumbnails|\.directory|\.~lock\..*#|\.trash-\d+|@eadir|\.ipynb_checkpoints|\..*\.lock"
+    r"|\.git(?:ignore|keep)",
+    re.IGNORECASE,
+)
 _PATIENT_ID = re.compile(r"[a-z0-9_-]{1,64}")
 
 
@@ -214,11 +226,14 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(_aside(temporary), ignore_errors=True)
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove what killed processes left where they were replacing ``path``; for who knows that nobody does so now."""
-    starts = "|".join(re.escape(name) for name in (path.name, path.name[:_NAME]))
-    ours = re.compile(rf"\.({starts})\.[a-z0-9_]{{8}}({re.escape(path.suffix)}|\.old)?")  # as tempfile names them
-    for left in [each for each in path.parent.iterdir() if ours.fullmatch(each.name)]:
+def remove_leftovers(*paths: Path) -> None:
+    """Remove what killed processes left where they were replacing ``paths``; for who knows that nobody does so now."""
+    names = ((path, name) for path in paths for name in (path.name, path.name[:_NAME]))
+    replaced = {(path.parent, name, suffix) for path, name in names for suffix in (path.suffix, ".old")}
+    for left in [each for folder in {path.parent for path in paths} for each in folder.iterdir()]:
+        found = _LEFTOVER.fullmatch(left.name)
+        if not found or (left.parent, found["name"], found["suffix"] or "") not in replaced:
+            continue
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:
@@ -281,6 +296,78 @@ def lock(path: Path, wait: bool = True) -> FileLock:
     except (OSError, NotImplementedError) as error:  # a disk that knows no locks, or a folder that is not ours
         raise ResonanceError("RZ-0980", path=path.parent, reason=getattr(error, "strerror", None) or error) from error
     return taken
+
+
+# ── What lies in a folder ────────────────────────────────────────────────────
+def is_rubbish(name: str) -> bool:
+    """Whether a file or folder of this name is nobody's work: a system's own, or what a killed process of ours left."""
+    left = _LEFTOVER.fullmatch(name)
+    is_left = left and (len(left["name"]) == _NAME or Path(left["name"]).suffix == (left["suffix"] or ""))
+    return bool(is_left or _SYSTEMS_OWN.fullmatch(name))
+
+
+def misplaced(data_dir: Path) -> ResonanceError | None:
+    """RZ-0470 where labels.json isn't in ``data_dir`` but one or two levels below, as unpacking a zip leaves it, or
+    above an ``audio`` or ``audio_raw`` that was named instead. RZ-0471 where only recordings lie there, and none here.
+    Either offers what to write into DATA_DIR."""
+    if _holds(data_dir, "labels.json"):
+        return None
+    named_inside = data_dir.name in ("audio", "audio_raw") and (data_dir.parent / "labels.json").is_file()
+    below = _folders_in(data_dir)
+    further = [folder for each in below for folder in _folders_in(each)]
+    levels = ([data_dir.parent] if named_inside else [], below, further)
+    signs = ["labels.json"] if _has_recordings(data_dir) else ["labels.json", "audio_raw", "audio"]
+    for sign, level in product(signs, levels):
+        if found := [folder for folder in level if _holds(folder, sign)]:
+            lines = "\n".join(f"DATA_DIR = {json.dumps(str(folder), ensure_ascii=False)}" for folder in found)
+            return ResonanceError("RZ-0470" if sign == "labels.json" else "RZ-0471", path=data_dir, lines=lines)
+    return None
+
+
+def _has_recordings(data_dir: Path) -> bool:
+    """Whether it looks as if ``data_dir`` itself holds some."""
+    suffixes = (*AUDIO_SUFFIXES, *RARE_AUDIO_SUFFIXES)
+    own = (path for name in ("audio", "audio_raw") for path in (data_dir / name).glob("*"))
+    return any(own) or any(path.suffix.lower() in suffixes for path in data_dir.glob("*"))
+
+
+def _holds(folder: Path, name: str) -> bool:
+    try:
+        return (folder / name).exists()
+    except OSError:  # it may not be entered
+        return False
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        entries = [entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    except OSError:
+        return []
+    passed_over = (INCOMING, LONG_RECORDINGS, "sample_data", "recorder_practice")  # the last two in OUTPUT_DIR
+    return sorted(entry for entry in entries if not is_rubbish(entry.name) and entry.name not in passed_over)
+
+
+def files_in(folder: Path, without: Collection[Path] = ()) -> Iterator[Path]:
+    """Everything in ``folder`` and below but plain folders, rubbish and ``without``, in no particular order.
+
+    A link to a folder, and a folder that can't be read, stand for what would be in them.
+    """
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        try:
+            entries = list(os.scandir(place))
+        except OSError:
+            yield place
+            continue
+        for entry in entries:
+            path = place / entry.name
+            if is_rubbish(entry.name) or path in without:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(path)
+            else:
+                yield path
 
 
 def put_in_place(folder: Path, path: Path) -> None:

@@ -257,7 +257,7 @@ def test_an_upload_lies_where_lesson_04_does_not_count_it(workspace: Workspace) 
     assert long_recording.keep(workspace, "语音 001.m4a", content + b" ").name == "语音_001_2.m4a"
     assert path.read_bytes() == content
     with pytest.raises(ResonanceError, match="RZ-0450"):
-        long_recording.keep(workspace, "清单.pdf", content)
+        long_recording.keep(workspace, "清单.pdf", b"%PDF-1.7")
 
 
 def test_a_recording_may_be_long_but_not_endless(workspace: Workspace) -> None:

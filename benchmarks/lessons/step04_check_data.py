@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 
 DATA_DIR = Path(os.environ.get("DATA_DIR", "/root/data"))  # 里面有 labels.json 和 audio/ 或 audio_raw/
-AUDIO = {".wav", ".mp3", ".m4a", ".ogg", ".opus", ".flac", ".aac", ".amr", ".webm"}
 
 try:
     records = json.loads((DATA_DIR / "labels.json").read_text(encoding="utf-8-sig"))  # 记事本会在开头加 BOM
@@ -15,8 +14,8 @@ except FileNotFoundError:
 except json.JSONDecodeError as error:
     raise SystemExit(f"❌ labels.json 第 {error.lineno} 行第 {error.colno} 列写错了：{error.msg}") from None
 
-files = [path for folder in ("audio", "audio_raw") for path in sorted((DATA_DIR / folder).glob("*"))]
-recordings = {path.stem: path for path in files if path.suffix.lower() in AUDIO}
+files = [path for folder in ("audio", "audio_raw") for path in sorted((DATA_DIR / folder).glob("[!.]*"))]
+recordings = {path.stem: path for path in files if path.name != "conversion.json"}  # 后缀不限，内容才算数
 named = [Path(record["audio"]).stem for record in records]
 problems = [f"labels.json 写了，但找不到录音：{stem}" for stem in named if stem not in recordings]
 problems += [f"有录音，但 labels.json 没有写：{path.name}" for stem, path in recordings.items() if stem not in named]

@@ -7,17 +7,28 @@ written, into the staging folder of whoever asks.
 from __future__ import annotations
 
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..archives import UNPACK_ERRORS, UnpackLimits, unpack
 from ..messages import ResonanceError, message
 from ..settings import WINDOW_LADDER_S
-from ..workspace import Workspace, disk_full_is_said, make_folder, megabytes, open_private
+from ..utterances import name_suffix
+from ..workspace import (
+    INCOMING,
+    Workspace,
+    disk_full_is_said,
+    files_in,
+    is_rubbish,
+    make_folder,
+    megabytes,
+    open_private,
+)
 
 Upload = tuple[str, bytes | memoryview]  # a file's name as its sender gave it, and its content
 
@@ -45,7 +56,7 @@ LIMITS = IntakeLimits()
 # ── Before anything is chosen ────────────────────────────────────────────────
 def folder(workspace: Workspace) -> Path:
     """Where to drag what is too large for the upload button. Lesson 04 doesn't count what lies there."""
-    return workspace.data_dir / "incoming"
+    return workspace.data_dir / INCOMING
 
 
 def upload_hint(place: Path, limits: IntakeLimits = LIMITS) -> str:
@@ -132,13 +143,12 @@ class _Room:
 
 
 def _files(path: Path, unpacked: Path, room: _Room) -> Iterator[Arrival]:
-    """The files of one source. What a system hides (``.DS_Store``, ``__MACOSX``) and links are passed over; a zip
+    """The files of one source. What a system puts there (``.DS_Store``, ``__MACOSX``) and links are passed over; a zip
     inside a folder is opened, a zip inside a zip is not."""
     if path.is_dir():
-        inside = sorted(each for each in path.rglob("*") if not each.is_symlink() and each.is_file())
+        inside = sorted(each for each in files_in(path) if not each.is_symlink() and each.is_file())
         for number, each in enumerate(inside):
-            if _is_shown(relative := each.relative_to(path)):
-                yield from _opened(each, relative.as_posix(), unpacked / str(number), room)
+            yield from _opened(each, each.relative_to(path).as_posix(), unpacked / str(number), room)
     elif path.is_file():
         yield from _opened(path, path.name, unpacked, room)
     else:
@@ -147,8 +157,8 @@ def _files(path: Path, unpacked: Path, room: _Room) -> Iterator[Arrival]:
 
 def _opened(path: Path, shown: str, unpacked: Path, room: _Room) -> Iterator[Arrival]:
     """The file itself, or what is in it where it is a zip; a bad zip is no reason to refuse what came beside it."""
-    if path.suffix.lower() != ".zip":
-        yield Arrival(path, shown)
+    if not _is_zip(path):
+        yield _as_it_is(path, shown)
         return
     before = room.taken
     try:
@@ -160,10 +170,18 @@ def _opened(path: Path, shown: str, unpacked: Path, room: _Room) -> Iterator[Arr
         yield Arrival(path, shown, str(error))
         return
     for each in inside:
-        if _is_shown(relative := each.relative_to(unpacked)):
-            yield Arrival(each, f"{shown}/{relative.as_posix()}")
+        relative = each.relative_to(unpacked)
+        if not any(map(is_rubbish, relative.parts)):
+            yield _as_it_is(each, f"{shown}/{relative.as_posix()}")
 
 
-def _is_shown(relative: Path) -> bool:
-    hidden = ("__macosx", "thumbs.db", "desktop.ini")
-    return not any(part.startswith((".", "~$")) or part.casefold() in hidden for part in relative.parts)
+def _as_it_is(path: Path, shown: str) -> Arrival:
+    """What is hidden is not taken in unasked: a phone hides so what was deleted or has not come whole."""
+    is_hidden = any(part.startswith(".") for part in PurePosixPath(shown).parts)
+    return Arrival(path, shown, message("RZ-0472", name=shown) if is_hidden else "")
+
+
+def _is_zip(path: Path) -> bool:
+    """By its name, or by its content where the name says nothing; an office document is one inside, too."""
+    suffix = name_suffix(path.name).lower()
+    return suffix == ".zip" or (not suffix and zipfile.is_zipfile(path))

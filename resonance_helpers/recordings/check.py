@@ -19,17 +19,17 @@ import numpy as np
 from .. import audio, clip_quality
 from ..alike import Fingerprint, fingerprint, same_sound
 from ..clip_quality import Level, Quality
-from ..labels import read_labels
 from ..messages import ResonanceError, message
 from ..settings import MIN_RECORDINGS, WINDOW_LADDER_S
 from ..text import normalise
-from ..utterances import Match, Recordings
-from ..workspace import Workspace
+from ..utterances import Match, Recordings, labelled, stem, whole
+from ..workspace import Workspace, misplaced
 from .texts import odd_paces, written_differently
 
 OnProgress = Callable[[int, int], None]
 
 _LONGEST_S = WINDOW_LADDER_S[-1]
+_NAMES_SHOWN = 20  # of files in one sentence
 _ENVELOPE_POINTS = 200  # enough for a waveform as wide as a table cell
 
 
@@ -76,12 +76,15 @@ class Totals:
 class RecordingsCheck:
     """Everything that lesson 04 shows: a row for each label in order, then what concerns the set.
 
-    ``missing`` are labels without a file (as the label names it), ``unlabelled`` files without a label.
+    ``missing`` are labels without a file (as the label names it), ``unlabelled`` recordings without a label, ``others``
+    what lies in the folder and is used for nothing: no recordings, or in other folders. Every file but those that the
+    system put there is the source of a row or one of these.
     """
 
     rows: tuple[Row, ...]
     missing: tuple[str, ...]
     unlabelled: tuple[str, ...]
+    others: tuple[str, ...]
     notices: tuple[Notice, ...]
     totals: Totals
 
@@ -100,17 +103,18 @@ def check(
     on_progress: OnProgress | None = None,
     workers: int | None = None,
 ) -> RecordingsCheck:
-    """Decode, measure and judge every labelled recording. Raises only what ``read_labels`` raises.
+    """Decode, measure and judge every labelled recording. Raises only what ``labelled`` raises.
 
     ``window_s`` is the longest clip in seconds that the model to be trained can hear at once. A folder with neither
-    labels.json nor a recording is where everybody begins: no rows, and a notice that says how to go on.
+    labels.json nor a recording is where everybody begins: no rows, and a notice that says how to go on, or in which
+    folder they lie.
     """
     recordings = Recordings(workspace)
     if not workspace.labels.exists() and not recordings.files:
         if on_progress:
             on_progress(0, 0)
-        return RecordingsCheck((), (), (), (_notice("RZ-0466", needed=MIN_RECORDINGS),), _totals([]))
-    labels = read_labels(workspace.labels)
+        return _nothing(workspace, recordings.others)
+    labels = labelled(workspace)
     matches = recordings.match(labels)
     seen = []
     with ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1)) as pool:
@@ -121,14 +125,23 @@ def check(
     rows = _compared(*zip(*seen, strict=True)) if seen else []
     missing = tuple(match.label.audio for match in matches if match.problem == "RZ-0420")
     unlabelled = _unlabelled(workspace, recordings.files, matches)
+    used = {match.source for match in matches}
+    others = tuple(name for name in recordings.others if name not in used)
     totals = _totals([row for row in rows if row.level != "unusable"])
     notices = (
         *_few(totals, len(labels)),
         *_same_stem(matches),
         *_without_label(unlabelled),
+        *_unused(workspace, others),
         *(_notice("RZ-0463", texts=" / ".join(texts)) for texts in written_differently([row.text for row in rows])),
     )
-    return RecordingsCheck(tuple(rows), missing, unlabelled, notices, totals)
+    return RecordingsCheck(tuple(rows), missing, unlabelled, others, notices, totals)
+
+
+def _nothing(workspace: Workspace, others: tuple[str, ...]) -> RecordingsCheck:
+    error = misplaced(workspace.data_dir) or ResonanceError("RZ-0466", needed=MIN_RECORDINGS)
+    notices = (Notice(error.code, str(error)), *_unused(workspace, others))
+    return RecordingsCheck((), (), (), others, notices, _totals([]))
 
 
 def _look(data_dir: Path, window_s: float, match: Match) -> tuple[Row, Fingerprint | None]:
@@ -189,11 +202,13 @@ def _unlabelled(workspace: Workspace, files: Sequence[str], matches: Sequence[Ma
     """Files without a label, except ``audio_raw/x.mp3`` beside a labelled ``audio/x.wav``, which is its original."""
     sources = {match.source for match in matches if match.source}
     raw, ours = f"{workspace.audio_raw.name}/", f"{workspace.audio.name}/"
-    stems = {source.rpartition(".")[0] for source in sources}
+    stems = {stem(source) for source in sources}
 
     def other_side(name: str) -> str:
-        stem = name.rpartition(".")[0]
-        return ours + stem.removeprefix(raw) if stem.startswith(raw) else raw + stem.removeprefix(ours)
+        own = stem(name)
+        if own.startswith(raw):
+            return ours + own.removeprefix(raw)
+        return raw + own.removeprefix(ours) if own.startswith(ours) else ""
 
     return tuple(name for name in files if name not in sources and other_side(name) not in stems)
 
@@ -209,12 +224,35 @@ def _same_stem(matches: Sequence[Match]) -> list[Notice]:
     groups: dict[str, list[str]] = {}
     for match in matches:
         if match.source:
-            groups.setdefault(match.source.rpartition(".")[0].casefold(), []).append(match.source)
-    return [_notice("RZ-0422", sources=", ".join(sources)) for sources in groups.values() if len(sources) > 1]
+            groups.setdefault(stem(match.source), []).append(match.source)
+    return [_alike(sources) for sources in groups.values() if len(sources) > 1]
+
+
+def _alike(sources: Sequence[str]) -> Notice:
+    are_one_elsewhere = len({whole(source) for source in sources}) < len(sources)
+    return _notice("RZ-0476" if are_one_elsewhere else "RZ-0422", sources=", ".join(sources))
 
 
 def _without_label(unlabelled: Sequence[str]) -> list[Notice]:
     return [_notice("RZ-0421", source=source) for source in unlabelled]
+
+
+def _unused(workspace: Workspace, others: Sequence[str]) -> list[Notice]:
+    """``others`` by their reason: they are no recordings, or lie in folders in which none are looked for."""
+    here, folders = [], Counter[str]()
+    for name in others:
+        top, _, inner = name.partition("/")
+        if inner and top not in (workspace.audio.name, workspace.audio_raw.name):
+            folders[top] += 1
+        else:
+            here.append(name)
+    notices = [_notice("RZ-0474", n=len(here), names=_listed(here))] if here else []
+    listed = [f"{folder}/ ({n})" for folder, n in folders.items()]
+    return [*notices, _notice("RZ-0475", n=folders.total(), folders=_listed(listed))] if folders else notices
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join([*names[:_NAMES_SHOWN], *(["…"] if len(names) > _NAMES_SHOWN else [])])
 
 
 def _notice(code: str, **facts: Any) -> Notice:

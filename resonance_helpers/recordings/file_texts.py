@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from ..labels import Label, read_labels
 from ..messages import ResonanceError, message
-from ..utterances import repaired
+from ..utterances import stem, whole, without_suffix
 from .arrivals import Arrival
 
 
@@ -43,7 +43,7 @@ def _said_of(paths: Sequence[Path], folder: Path, labels: Sequence[Label]) -> di
     folder or of another kind, of one with its name; only where a single entry and a single file have it. A guess
     among several would be a wrong text."""
     texts: dict[Path, str] = {}
-    for spelled in (_whole, _stem):
+    for spelled in (whole, lambda name: stem(PurePosixPath(name).name)):
         names = {path: spelled(path.relative_to(folder).as_posix()) for path in paths}
         files, entries = Counter(names.values()), Counter(spelled(label.audio) for label in labels)
         said = {name: label.text for label in labels if entries[name := spelled(label.audio)] == 1}
@@ -51,14 +51,6 @@ def _said_of(paths: Sequence[Path], folder: Path, labels: Sequence[Label]) -> di
             if files[name] == 1 and name in said:
                 texts.setdefault(path, said[name])
     return texts
-
-
-def _whole(name: str) -> str:
-    return repaired(name).casefold()
-
-
-def _stem(name: str) -> str:
-    return _whole(PurePosixPath(name).stem)
 
 
 # ── What a name says ─────────────────────────────────────────────────────────
@@ -81,11 +73,11 @@ _NO_PHRASE = re.compile(  # what recorders and messengers call everything
 def guess_text(name: str) -> str | None:
     """The phrase that a recording's file name spells, without number, take and date; None where it is only what a
     recorder or messenger wrote. Phrases are looked for in Chinese characters alone: device names are in Latin."""
-    stem = unicodedata.normalize("NFKC", Path(name).stem).strip()
-    text = _NUMBER_BEFORE.sub("", stem)
+    plain = unicodedata.normalize("NFKC", without_suffix(name)).strip()
+    text = _NUMBER_BEFORE.sub("", plain)
     while (shorter := _AFTER.sub("", text)) != text:
         text = shorter
     text = re.sub(r"[\s_]+", " ", text).strip(" -.、")
     text = re.sub(rf"(?<={_HAN.pattern}) (?={_HAN.pattern})", "", text)
-    says_something = _HAN.search(_NO_PHRASE.sub("", _DATE.sub("", stem)))
+    says_something = _HAN.search(_NO_PHRASE.sub("", _DATE.sub("", plain)))
     return text if says_something and _HAN.search(text) else None

@@ -15,9 +15,9 @@ from .. import audio
 from ..labels import Label, read_labels
 from ..messages import ResonanceError, message
 from ..settings import AUDIO_SUFFIXES
-from ..takes import add_file, next_label
+from ..takes import add_file, next_label, suffix_of_copy
 from ..text import normalise
-from ..utterances import Recordings, file_hash
+from ..utterances import Recordings, file_hash, is_recording
 from ..workspace import Workspace
 from .arrivals import LIMITS, Arrival, IntakeLimits, Upload, arrived
 from .file_texts import guess_text, texts_beside
@@ -137,7 +137,7 @@ def _look(file: Arrival, text: str | None, there: _Contents, limits: IntakeLimit
     item = Item(path, shown, *_stamp(path), "not_audio")
     if file.reason:
         return replace(item, verdict="broken", reason=file.reason)
-    if path.suffix.lower() not in AUDIO_SUFFIXES:
+    if not is_recording(path):
         return replace(item, reason=message("RZ-0450", name=shown, suffixes=" ".join(AUDIO_SUFFIXES)))
     if same := there.same_as(path, shown):
         return replace(item, verdict="same", reason=message("RZ-0455", name=shown, same=same))
@@ -164,7 +164,7 @@ def _named(workspace: Workspace, items: Iterable[Item]) -> Iterator[Item]:
     labels = read_labels(workspace.labels) if workspace.labels.exists() else []
     for item in items:
         if item.verdict == "ready" and item.text:
-            label = next_label(workspace, labels, item.text, suffix=item.source.suffix.lower())
+            label = next_label(workspace, labels, item.text, suffix=suffix_of_copy(item.source))
             labels.append(label)
             item = replace(item, name=label.audio)
         yield item

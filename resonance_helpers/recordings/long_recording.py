@@ -24,8 +24,8 @@ from ..labels import Label, read_labels
 from ..messages import ResonanceError
 from ..settings import AUDIO_SUFFIXES, SAMPLE_RATE
 from ..takes import add_take
-from ..utterances import file_hash, repaired
-from ..workspace import Workspace, replacing
+from ..utterances import file_hash, is_recording, repaired
+from ..workspace import LONG_RECORDINGS, Workspace, files_in, replacing
 
 _FRAME = round(FRAME_S * SAMPLE_RATE)  # samples
 _SYLLABLES_S = 0.3  # sounds nearer than this belong together whatever the pause: the closure of a consonant
@@ -83,20 +83,26 @@ class Stretch:
 # ── The recording ────────────────────────────────────────────────────────────
 def folder(workspace: Workspace) -> Path:
     """Where long recordings lie: in DATA_DIR, beside the folders that lesson 04 counts."""
-    return workspace.data_dir / "long_recordings"
+    return workspace.data_dir / LONG_RECORDINGS
 
 
 def listed(workspace: Workspace) -> tuple[Path, ...]:
     """The long recordings that are there, sorted by name."""
-    files = (path for path in folder(workspace).glob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    return tuple(sorted(path for path in files if not path.name.startswith(".") and path.is_file()))
+    return tuple(sorted(path for path in folder(workspace).glob("[!.]*") if is_recording(path)))
+
+
+def unlisted(workspace: Workspace) -> tuple[str, ...]:
+    """What else lies there, but what systems put there: no recordings, or deeper in."""
+    there, recordings = folder(workspace), set(listed(workspace))
+    found = (path for path in files_in(there) if path not in recordings) if there.is_dir() else ()
+    return tuple(sorted(path.relative_to(there).as_posix() for path in found))
 
 
 def keep(workspace: Workspace, name: str, content: bytes | memoryview) -> Path:
     """Put an uploaded recording into ``folder``; the path it has there. What lies there is never overwritten, and the
-    same content is kept once. RZ-0450 where ``name`` has the suffix of no recording."""
+    same content is kept once. RZ-0450 where it is no recording."""
     wanted = Path(repaired(Path(name.replace("\\", "/")).name))
-    if wanted.suffix.lower() not in AUDIO_SUFFIXES:
+    if not is_recording(content, wanted.name):
         raise ResonanceError("RZ-0450", name=wanted.name, suffixes=" ".join(AUDIO_SUFFIXES))
     path, number = folder(workspace) / wanted.name, 1
     while path.exists():

@@ -27,6 +27,7 @@ from ..labels import CORRECTIONS, Label, read_labels
 from ..messages import ResonanceError
 from ..settings import SAMPLE_RATE, WINDOW_LADDER_S
 from ..takes import add_take
+from ..utterances import Recordings
 from ..workspace import Workspace
 from .keys import Access
 
@@ -132,10 +133,10 @@ def _unclaimed(workspaces: Iterable[Workspace]) -> list[Path]:
 def _refuse_copy(workspace: Workspace, samples: np.ndarray, labels: Sequence[Label]) -> None:
     """RZ-0918 where a recording in the patient's folder is the very sound of ``samples``, 16 kHz mono."""
     mine = fingerprint(samples, SAMPLE_RATE)
-    for label in labels:
+    for match in Recordings(workspace, {}).match(labels):  # our own WAVs will do, too
         try:
-            other = load(workspace.data_dir / label.audio, WINDOW_LADDER_S[-1])
+            other = load(workspace.data_dir / (match.source or match.label.audio), WINDOW_LADDER_S[-1])
         except (ResonanceError, OSError):  # missing, broken or too long for one phrase: lesson 05 says so
             continue
         if same_sound([fingerprint(other, SAMPLE_RATE), mine]):
-            raise ResonanceError("RZ-0918", audio=label.audio)
+            raise ResonanceError("RZ-0918", audio=match.label.audio)

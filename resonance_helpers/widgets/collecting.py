@@ -149,7 +149,7 @@ def check_recordings(workspace: Workspace, checked: RecordingsCheck) -> None:
         )
         check(True, ready)
     for notice in checked.notices:
-        if notice.code in ("RZ-0406", "RZ-0466"):
+        if notice.code in ("RZ-0406", "RZ-0466", "RZ-0470", "RZ-0471"):
             check(False, notice.sentence)
     missing, unlabelled = len(checked.missing), len(checked.unlabelled)
     if missing or unlabelled:

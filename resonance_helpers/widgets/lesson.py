@@ -6,7 +6,8 @@ from IPython.display import display
 
 from ..charts.markup import Markup, escape, table_html
 from ..messages import message
-from ..workspace import REPOSITORY, Workspace
+from ..workspace import REPOSITORY, Workspace, misplaced
+from .lines import check
 
 SCRIPTS = REPOSITORY / "benchmarks" / "lessons"
 
@@ -21,6 +22,8 @@ def show_workspace(workspace: Workspace) -> None:
     note = message("widget.workspace.sample" if workspace.is_sample else "widget.workspace.own")
     headers = [message("widget.workspace.name"), message("widget.workspace.value")]
     display(table_html(headers, rows, notes=[note]))
+    if error := misplaced(workspace.data_dir):
+        check(False, str(error))
 
 
 def show_script(name: str) -> None:

@@ -16,7 +16,7 @@ from ..messages import message
 from ..recordings import arrivals, long_recording
 from ..recordings.long_recording import CutOptions, Pairing, State
 from ..recordings.long_recording import LongRecording as Recording
-from ..settings import AUDIO_SUFFIXES, SAMPLE_RATE
+from ..settings import SAMPLE_RATE
 from ..workspace import Workspace, make_folder
 from .lines import player, show_in
 from .panels import NARROW, STYLE, WIDE, Pages, Panel, Row
@@ -47,7 +47,6 @@ class LongRecording(Panel):
         self.recording: Recording | None = None
         self.pairing = Pairing((), ())
         self.upload = widgets.FileUpload(
-            accept=",".join(AUDIO_SUFFIXES),
             description=message("phone.long.upload"),
             layout=widgets.Layout(width="300px"),
         )
@@ -94,6 +93,8 @@ class LongRecording(Panel):
         # a list that was empty chooses nothing by itself
         self.chosen.index = next((n for n, (_, path) in enumerate(options) if path == before), 0)
         self.cut.disabled = not options
+        if left := long_recording.unlisted(self.workspace):
+            self._say(self.news, "", message("RZ-0477", folder=place, n=len(left), names=", ".join(left)))
 
     def _uploaded(self, files: Sequence[arrivals.Upload]) -> None:
         place = long_recording.folder(self.workspace)

@@ -15,7 +15,6 @@ from ..messages import message
 from ..recordings import arrivals, intake
 from ..recordings.intake import Item, Plan
 from ..recordings.staging import remove_abandoned
-from ..settings import AUDIO_SUFFIXES
 from ..workspace import Workspace, make_folder
 from .lines import player, show_in
 from .panels import NARROW, STYLE, WIDE, Pages, Panel, Row
@@ -47,7 +46,6 @@ class TakeIn(Panel):
         self.texts: list[str] = []  # of each item of the plan; what is not ticked stays here all the same
         self.used: list[bool] = []
         self.upload = widgets.FileUpload(
-            accept=",".join((*AUDIO_SUFFIXES, ".zip")),
             multiple=True,
             description=message("phone.take.upload"),
             layout=widgets.Layout(width="300px"),

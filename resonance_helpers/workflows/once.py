@@ -19,7 +19,7 @@ from ..consent import read_consent, write_consent
 from ..labels import read_labels, write_labels
 from ..settings import SAMPLE_PATIENT, TrainingSettings
 from ..splits import Split, split_utterances
-from ..utterances import Utterance, load_utterances
+from ..utterances import Recordings, Utterance, load_utterances
 from ..workspace import Workspace, make_folder
 
 
@@ -61,10 +61,11 @@ def _copy_without(workspace: Workspace, clip: Utterance, folder: Path) -> Worksp
     """The recordings of ``workspace`` but ``clip``, in ``folder``, with the same consent."""
     copy = Workspace(folder / "data", folder / "output", workspace.patient_id)
     labels = [label for label in read_labels(workspace.labels) if label.audio != clip.audio]
-    for label in labels:
-        make_folder((copy.data_dir / label.audio).parent)
-        if (workspace.data_dir / label.audio).exists():
-            shutil.copy(workspace.data_dir / label.audio, copy.data_dir / label.audio)
+    for match in Recordings(workspace).match(labels):
+        names = (name for name in (match.label.audio, match.source) if name)
+        if name := next((name for name in names if (workspace.data_dir / name).is_file()), None):
+            make_folder((copy.data_dir / name).parent)
+            shutil.copy(workspace.data_dir / name, copy.data_dir / name)
     write_labels(copy.labels, labels)
     if workspace.consent.exists():
         shutil.copy(workspace.consent, copy.consent)

@@ -13,16 +13,14 @@ from ...consent import read_consent
 from ...labels import read_labels
 from ...messages import ResonanceError
 from ...service.keys import KEYS_FILE
-from ...settings import AUDIO_SUFFIXES
-from ...utterances import read_index
-from ...workspace import REPOSITORY, Workspace, check_patient_id
+from ...utterances import is_named_as_recording, is_recording, read_index
+from ...workspace import INCOMING, LONG_RECORDINGS, REPOSITORY, Workspace, check_patient_id
 from .disk import is_link, read_object
 
 Role = Literal["data", "output", "adapter"]
 
 MARKER = ".forgetting.json"  # says whose folder it is while its other signs are going
-INCOMING = "incoming"  # where files are put to be taken in: zips and their labels, too
-RECORDINGS = ("audio", "audio_raw", "long_recordings", INCOMING)
+RECORDINGS = ("audio", "audio_raw", LONG_RECORDINGS, INCOMING)
 DATA = {"phrases.csv": "labels", "labels.json": "labels", "consent.json": "consent", MARKER: "marker"}
 OUTPUT = {
     "adapter": "adapter",
@@ -164,7 +162,7 @@ class Survey:
         """What to call the file ``relative`` of the folder, None where it is not ours to remove."""
         meant = _original(relative)
         top, alone = _plain(meant.parts[0]), len(meant.parts) == 1
-        if "data" in self._roles and (kind := self._kind_of_data(meant, top)):
+        if "data" in self._roles and (kind := self._kind_of_data(relative, meant, top)):
             return kind
         if "output" in self._roles and not meant.is_relative_to(BASE_MODELS):
             if top.startswith(STAGING):
@@ -174,14 +172,17 @@ class Survey:
         is_adapters = meant.suffix in _OF_AN_ADAPTER or meant.name in ("SHA256SUMS", "README.md")
         return "adapter" if "adapter" in self._roles and alone and is_adapters else None
 
-    def _kind_of_data(self, meant: PurePosixPath, top: str) -> str | None:
+    def _kind_of_data(self, relative: PurePosixPath, meant: PurePosixPath, top: str) -> str | None:
         alone, name = len(meant.parts) == 1, meant.name
-        is_sound = meant.suffix.lower() in AUDIO_SUFFIXES
         lists_names = name in _LISTS_OF_NAMES or name.startswith("._")
         is_index = top == "audio" and _plain(name) == "conversion.json"
+        # zips and their labels, too
         is_to_take_in = top == INCOMING and (meant.suffix.lower() == ".zip" or name == "labels.json")
         is_in_place = alone or top in RECORDINGS
-        if meant.as_posix() in self._named or (is_in_place and (is_sound or lists_names or is_index or is_to_take_in)):
+        if meant.as_posix() in self._named or (is_in_place and (lists_names or is_index or is_to_take_in)):
+            return "recordings"
+        path = self.home / relative
+        if is_in_place and (is_named_as_recording(name) or (not is_link(path) and is_recording(path))):
             return "recordings"
         if alone and top in RECORDINGS:  # a link that stands for the whole folder
             return "recordings"
