@@ -8,7 +8,7 @@ of the voice detector and of the model. A file keeps what its recorder wrote: a 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.ndimage import uniform_filter1d
@@ -130,7 +130,7 @@ def explain(code: str, quality: Quality, window_s: float, name: str) -> str:
     return message(code, name=name, **facts(quality, window_s))
 
 
-def facts(quality: Quality, window_s: float) -> dict[str, float]:
+def facts(quality: Quality, window_s: float) -> dict[str, Any]:
     """What the sentence of a code from ``judge`` needs beside the name."""
     return {"window_s": window_s, "shortest_s": SOUND_RULES.shortest_s, **asdict(quality)}
 
