@@ -7,7 +7,9 @@ numbers in their headers set to the extremes that a forger would choose. Each go
 decoder process, here without its bound on memory, so that a file which would take more is found and not merely
 refused. The outcome has to be sound within its bounds or a clear refusal: a crash, ``LIMIT_S`` without an answer, or a
 process that held more than ``MAX_MB`` is a finding, and its file is kept in ``--keep``. Prints JSON; the exit
-status is 1 when anything was found. The same seed makes the same files in the same order.
+status is 1 when anything was found. The same seed makes the same files in the same order. Every fifth file is a whole
+recording whose header says something else (sizes, bytes a second and a block) or that has something behind it: FFmpeg
+plays it whole, so anything but all of its sound is a finding too.
 """
 
 from __future__ import annotations
@@ -134,12 +136,42 @@ class Case:
     kind: str
     changes: tuple[str, ...]
     content: bytes
+    least_s: float = 0.0  # of sound that must come out; 0 where a refusal will do
 
 
 def cases(seed: int) -> Iterator[Case]:
     """Damaged files without end, format after format."""
     files = whole_files()
-    return (damaged(files, seed, number) for number in count())
+    return (whole(files, seed, number) if number % 5 == 4 else damaged(files, seed, number) for number in count())
+
+
+WAV_FIELDS = {
+    "size of the file": (4, 4),
+    "bytes a second": (28, 4),
+    "bytes a block": (32, 2),
+    "size of the sound": (40, 4),
+}
+BEHIND = {
+    "ID3v1": b"TAG" + bytes(range(1, 126)),
+    "APE": b"APETAGEX" + (2_000).to_bytes(4, "little") + (32).to_bytes(4, "little") + bytes(4) + bytes(12),
+    "zeros": bytes(4_096),
+    "text": b"-- the end --\n" * 50,
+}
+WHOLE_S = 0.45  # every one of ``whole_files`` that is used here is longer
+
+
+def whole(files: dict[str, bytes], seed: int, number: int) -> Case:
+    """A recording of which nothing is missing, whatever its header says or stands behind it."""
+    random, kinds = np.random.default_rng([seed, number]), list(files)
+    if random.random() < 0.5:
+        field = str(random.choice(list(WAV_FIELDS)))
+        at, width = WAV_FIELDS[field]
+        value = int(random.choice(EXTREMES)) if random.random() < 0.5 else int(random.integers(1 << 32))
+        content = bytearray(files["wav 16"])
+        content[at : at + width] = (value % 256**width).to_bytes(width, "little")
+        return Case(number, "wav 16", (field,), bytes(content), WHOLE_S)
+    kind, what = kinds[random.integers(len(kinds))], str(random.choice(list(BEHIND)))
+    return Case(number, kind, (f"{what} behind",), files[kind] + BEHIND[what], WHOLE_S)
 
 
 def damaged(files: dict[str, bytes], seed: int, number: int) -> Case:
@@ -201,9 +233,9 @@ def run(seconds: float, seed: int, keep: Path, decoders: Decoders) -> Report:
         process = its_process(decoders)
         forget_peak(process)
         began = time.monotonic()
-        outcome = decoded(decoders, case.content)
+        outcome = decoded(decoders, case.content, case.least_s)
         report.slowest_s = max(report.slowest_s, time.monotonic() - began)
-        problem = wrong(outcome, process)
+        problem = wrong(outcome, process) or (f"refused: {outcome}" if case.least_s and outcome != "sound" else "")
         report.cases += 1
         report.outcomes[outcome] += 1
         if process.is_alive() and (peak := peak_mb(process)) > report.peak_mb:
@@ -225,7 +257,7 @@ def its_process(decoders: Decoders) -> BaseProcess:
     return worker.process
 
 
-def decoded(decoders: Decoders, content: bytes) -> str:
+def decoded(decoders: Decoders, content: bytes, least_s: float = 0.0) -> str:
     """The code of the refusal, "sound", or what is wrong with the sound."""
     try:
         samples = asyncio.run(decoders.decode(content))
@@ -233,6 +265,8 @@ def decoded(decoders: Decoders, content: bytes) -> str:
         return error.code
     if not (np.isfinite(samples).all() and np.abs(samples).max(initial=0.0) <= 1.0):
         return "sound out of bounds"
+    if len(samples) < least_s * SAMPLE_RATE:
+        return "sound lost"
     return "sound" if len(samples) <= LONGEST_S * SAMPLE_RATE + 1 else "sound too long"
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import fft
 
 from .audio import resample
+from .clip_quality import without_offset
 
 _RATE = 2_000  # Hz; keeps the pitch and the lowest formant, the part that no codec spares
 _STEP = _RATE // 50  # samples of one value of the outline, 20 ms
@@ -34,6 +35,7 @@ class Fingerprint:
 
 def fingerprint(samples: np.ndarray, rate: int) -> Fingerprint:
     """What one recording (n,) at ``rate`` Hz is compared by. A millisecond or two."""
+    samples = without_offset(samples, rate)
     wave = resample(np.pad(samples, (0, max(0, rate // 10 - len(samples)))), rate, _RATE)
     wave = _unit(wave - wave.mean())
     level = np.sqrt(np.square(wave[: len(wave) // _STEP * _STEP]).reshape(-1, _STEP).sum(axis=1))

@@ -1,14 +1,17 @@
 """How good one clip is: its level, noise, speech and ends in figures, and what to do with it.
 
 The measures are plain ones of energy, without a model, so that they are the same everywhere and cost a millisecond.
+A constant offset (a sound card's) and a slow drift are no sound: ``without_offset`` is in front of every measure here,
+of the voice detector and of the model. A file keeps what its recorder wrote: a WAV that is used as it lies has it too.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from scipy.ndimage import uniform_filter1d
 
 from .messages import message
 from .settings import SAMPLE_RATE, SOUND_RULES
@@ -18,6 +21,8 @@ Level = Literal["ok", "again", "listen", "unusable"]
 FRAME_S = 0.025  # over which a level is measured
 EDGE_S = 0.02  # at each end of a clip; speech that is still going on there was cut off
 _FULL_SCALE = 32767 / 32768
+_DRIFT_S = 0.05  # the moving mean, taken twice, is what is below about 10 Hz; the lowest voice begins at 60
+_DRIFT_SHARE = 0.01  # of a clip's energy; less hides no pause and no voice, and a clean clip stays bit for bit
 _FLAT_TOP_S = 0.00019  # three samples at 16 kHz; the round top of a voice's own wave is left sooner
 
 
@@ -44,19 +49,35 @@ def measure(samples: np.ndarray, rate: int = SAMPLE_RATE) -> Quality:
     Energies of frames of ``FRAME_S``: their 90th against their 10th percentile is a plain estimate of speech over
     noise, and a frame counts as speech where it stands out.
     """
-    frames = frame_levels(samples, rate)
+    heard = without_offset(samples, rate)
+    frames = _levels(heard, rate)
     quiet, loud = np.percentile(frames, [10, 90])
     edge = max(1, round(EDGE_S * rate))
     return Quality(
         seconds=len(samples) / rate,
-        peak_dbfs=_db(float(np.abs(samples).max(initial=0.0))),
-        rms_dbfs=_db(float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if len(samples) else 0.0),
+        peak_dbfs=_db(float(np.abs(heard).max(initial=0.0))),
+        rms_dbfs=_db(float(np.sqrt(np.mean(np.square(heard, dtype=np.float64)))) if len(heard) else 0.0),
         snr_db=float(loud - quiet),
         speech_s=float(np.count_nonzero(stands_out(frames))) * len(samples) / rate / len(frames),
-        clipped=_clipped(samples, rate),
-        first_db=_level(samples[:edge]) - float(loud),
-        last_db=_level(samples[-edge:]) - float(loud),
+        clipped=_clipped(samples, heard, rate),
+        first_db=_level(heard[:edge]) - float(loud),
+        last_db=_level(heard[-edge:]) - float(loud),
     )
+
+
+def without_offset(samples: np.ndarray, rate: int = SAMPLE_RATE) -> np.ndarray:
+    """``samples`` (n,) without what is no sound: a constant offset and a drift below about 10 Hz.
+
+    The very samples where that is less than ``_DRIFT_SHARE`` of their energy; only their mean less where that will do.
+    """
+    if not len(samples):
+        return samples
+    width = max(1, round(_DRIFT_S * rate))
+    drift = uniform_filter1d(uniform_filter1d(samples, width, mode="reflect"), width, mode="reflect")
+    for moved, slow in ((samples, drift), (samples - samples.mean(), drift - drift.mean())):
+        if np.dot(slow, slow) <= _DRIFT_SHARE * np.dot(moved, moved):
+            return moved
+    return samples - drift
 
 
 def has_speech(samples: np.ndarray, rate: int = SAMPLE_RATE) -> bool:
@@ -82,6 +103,8 @@ def judge(quality: Quality, window_s: float) -> tuple[Level, tuple[str, ...]]:
     rules = SOUND_RULES
     if quality.peak_dbfs < rules.silent_dbfs:
         return "unusable", ("RZ-0510",)
+    if quality.seconds < rules.shortest_s:
+        return "unusable", ("RZ-0532",)
     # where most frames are silent, the loud ones of a clip are silent too: its noise is not known
     little_speech = quality.speech_s < max(rules.speech_s, rules.speech_share * quality.seconds)
     again = (
@@ -104,11 +127,20 @@ def _cut_off_ends(quality: Quality) -> tuple[str, ...]:
 
 def explain(code: str, quality: Quality, window_s: float, name: str) -> str:
     """The sentence of a code from ``judge`` with this clip's figures."""
-    return message(code, name=name, window_s=window_s, **asdict(quality))
+    return message(code, name=name, **facts(quality, window_s))
+
+
+def facts(quality: Quality, window_s: float) -> dict[str, Any]:
+    """What the sentence of a code from ``judge`` needs beside the name."""
+    return {"window_s": window_s, "shortest_s": SOUND_RULES.shortest_s, **asdict(quality)}
 
 
 def frame_levels(samples: np.ndarray, rate: int = SAMPLE_RATE) -> np.ndarray:
     """The level of each ``FRAME_S`` of ``samples`` (n,) in dB relative to full scale, one frame at least."""
+    return _levels(without_offset(samples, rate), rate)
+
+
+def _levels(samples: np.ndarray, rate: int) -> np.ndarray:
     length = max(1, round(FRAME_S * rate))
     padded = np.pad(samples, (0, max(0, length - len(samples))))
     frames = padded[: len(padded) // length * length].reshape(-1, length)
@@ -116,16 +148,18 @@ def frame_levels(samples: np.ndarray, rate: int = SAMPLE_RATE) -> np.ndarray:
     return 10.0 * np.log10(np.maximum(power, 1e-10))  # digital silence counts as −100 dB
 
 
-def _clipped(samples: np.ndarray, rate: int) -> float:
-    """The share of ``samples`` (n,) at full scale; where none is, of those several in a row at the clip's ceiling.
+def _clipped(samples: np.ndarray, heard: np.ndarray, rate: int) -> float:
+    """The share of ``samples`` (n,) at full scale; where none is, of those several in a row at the ceiling of what is
+    ``heard`` of them.
 
     A recorder that was driven too far and turned down afterwards leaves flat tops below full scale. A voice's own
     peaks are round, and differ from each other by more than the hundredth that counts as the ceiling.
     """
-    sizes = np.abs(samples)
+    full = np.count_nonzero(np.abs(samples) >= _FULL_SCALE)
+    sizes = np.abs(heard)
     loudest = float(sizes.max(initial=0.0))
-    if not loudest or loudest >= _FULL_SCALE:
-        return float(np.count_nonzero(sizes >= _FULL_SCALE)) / max(1, len(sizes))
+    if full or not loudest:
+        return float(full) / max(1, len(sizes))
     changes = np.flatnonzero(np.diff(sizes >= 0.99 * loudest, prepend=False, append=False))
     tops = changes[1::2] - changes[::2]
     return float(tops[tops >= max(2, round(_FLAT_TOP_S * rate))].sum()) / len(sizes)

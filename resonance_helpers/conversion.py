@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
@@ -174,7 +174,7 @@ def _prepare(shelf: _Shelf, match: Match) -> _Prepared:
         quality = clip_quality.measure(samples)
         level, codes = clip_quality.judge(quality, _MAX_SECONDS)
         if level == "unusable":
-            raise ResonanceError(codes[0], name=path.name, window_s=_MAX_SECONDS, **asdict(quality))
+            raise ResonanceError(codes[0], name=path.name, **clip_quality.facts(quality, _MAX_SECONDS))
     except ResonanceError as error:
         return _Prepared(match, digest, error)
     if shelf.is_in_place(match.source):

@@ -32,6 +32,7 @@ class SoundRules:
 
     silent_dbfs: float = -60.0  # a peak below this is an empty room or a muted microphone
     quiet_dbfs: float = -30.0  # a peak below this leaves under 11 of 16 bits for the voice
+    shortest_s: float = 0.1  # of a clip; no syllable is over sooner
     clipped_share: float = 0.002  # of the samples at full scale; a single click is not worth another take
     speech_s: float = 0.2  # one short syllable
     speech_share: float = 0.15  # less speech than this in a clip is mostly silence

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .clip_quality import has_speech
+from .clip_quality import has_speech, without_offset
 from .settings import SAMPLE_RATE, SPEECH_BAR
 
 FRAME = 512  # samples that the detector judges at a time, 32 ms at 16 kHz
@@ -40,7 +40,7 @@ def _surest(clips: Sequence[np.ndarray], enough: float) -> list[float]:
     lengths = torch.tensor([max(HELD, math.ceil(len(clip) / FRAME)) for clip in clips])  # in frames
     sound = torch.zeros(len(clips), int(lengths.max()) * FRAME)
     for row, clip in zip(sound, clips, strict=True):
-        row[: len(clip)] = torch.from_numpy(clip)
+        row[: len(clip)] = torch.from_numpy(without_offset(clip))
     detector = _detector()
     detector.reset_states()
     held: deque[torch.Tensor] = deque(maxlen=HELD)  # what was heard last, [clips] each

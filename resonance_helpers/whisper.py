@@ -19,6 +19,7 @@ from peft import PeftModel
 from transformers import EncoderDecoderCache, WhisperForConditionalGeneration, WhisperProcessor
 
 from .base_models import BaseModel
+from .clip_quality import without_offset
 from .device import Device, choose_device
 from .messages import ResonanceError
 from .scoring import REPEATS
@@ -70,7 +71,10 @@ class SpeechModel:
         if longest_s > window_s:
             raise ResonanceError("RZ-0602", seconds=f"{longest_s:.1f}", window=f"{window_s:g}")
         return self.processor.feature_extractor(
-            list(samples), sampling_rate=SAMPLE_RATE, max_length=round(window_s * SAMPLE_RATE), return_tensors="pt"
+            [without_offset(clip) for clip in samples],
+            sampling_rate=SAMPLE_RATE,
+            max_length=round(window_s * SAMPLE_RATE),
+            return_tensors="pt",
         ).input_features
 
     def label_ids(self, text: str, bare: bool = False) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,17 @@ from resonance_helpers import (
     audio,
     charts,
     clip_quality,
+    conversion,
     open_workspace,
+    pauses,
     recordings,
+    speech_gate,
     widgets,
 )
 from resonance_helpers.alike import fingerprint, same_sound
+from resonance_helpers.recordings.session import Session
 from resonance_helpers.recordings.texts import odd_paces, written_differently
+from resonance_helpers.service import decoding
 from resonance_helpers.settings import MIN_RECORDINGS, SAMPLE_RATE, SOUND_RULES
 from resonance_helpers.text import toneless
 from resonance_helpers.widgets import collecting, lines, second_opinion
@@ -144,6 +150,35 @@ def test_cuts_inside_speech_are_mostly_found(good: list[np.ndarray]) -> None:
 def test_longer_than_the_window(good: list[np.ndarray]) -> None:
     seconds = len(good[0]) / SAMPLE_RATE
     assert codes(good[0], seconds - 0.01) == ("RZ-0513",) and codes(good[0], seconds) == ()
+
+
+# ── An offset ────────────────────────────────────────────────────────────────
+def test_an_offset_changes_no_verdict_hides_no_voice_and_no_copy(good: list[np.ndarray]) -> None:
+    moved = [(clip / 2 + 0.4).astype(np.float32) for clip in good]
+    assert [codes(clip) for clip in moved] == [()] * len(good)
+    assert speech_gate.lets_through(moved, 0.3) == speech_gate.lets_through(good, 0.3)
+    assert [pauses.cut(clip, 1.0, 2.0) for clip in moved] == [pauses.cut(clip, 1.0, 2.0) for clip in good]
+    prints = [fingerprint(clip, SAMPLE_RATE) for clip in [*good, *moved]]
+    assert same_sound(prints) == [(n, n + len(good)) for n in range(len(good))]
+
+
+def test_the_lesson_the_recorder_and_the_service_judge_an_offset_and_a_touch_of_the_key_alike(
+    tmp_path: Path, good: list[np.ndarray]
+) -> None:
+    moved, touch = (good[0] / 2 + 0.4).astype(np.float32), good[0][8_000:8_320]
+    files = {"audio/offset.wav": wav(moved), "audio_raw/touch.wav": wav(touch)}
+    put(tmp_path / "data", files, list(files))
+    workspace = Workspace(tmp_path / "data", tmp_path / "out", "p1")
+    assert [row.codes for row in recordings.check(workspace).rows] == [(), ("RZ-0532",)]
+    assert [row.codes for row in conversion.convert(workspace).rows] == [(), ("RZ-0532",)]
+    decode = partial(decoding._decode, max_audio_s=30.0)
+    assert clip_quality.has_speech(decode(files["audio/offset.wav"]))
+    with pytest.raises(ResonanceError, match="RZ-0532"):
+        decode(files["audio_raw/touch.wav"])
+    session = Session(Workspace(tmp_path / "recorder", tmp_path / "out", "p1"))
+    assert session.keep(moved).level == "ok"
+    with pytest.raises(ResonanceError, match="RZ-0430"):
+        session.keep(touch)
 
 
 # ── The same sound ───────────────────────────────────────────────────────────

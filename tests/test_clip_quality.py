@@ -45,18 +45,59 @@ def test_very_short_clips_can_be_measured(n: int) -> None:
     [
         (voice(3.0, SAMPLE_RATE), "ok", ()),
         (np.zeros(3 * SAMPLE_RATE, np.float32), "unusable", ("RZ-0510",)),
+        (voice(1.0, SAMPLE_RATE)[4_000:4_320], "unusable", ("RZ-0532",)),
+        (np.full(3 * SAMPLE_RATE, 0.3, np.float32), "unusable", ("RZ-0510",)),
         (voice(3.0, SAMPLE_RATE, level=0.01), "again", ("RZ-0511",)),
         (np.clip(voice(3.0, SAMPLE_RATE, level=6.0), -1, 1), "again", ("RZ-0512",)),
         (voice(7.0, SAMPLE_RATE), "again", ("RZ-0513",)),
         (np.pad(voice(0.5, SAMPLE_RATE), (0, 4 * SAMPLE_RATE)), "listen", ("RZ-0514",)),
     ],
-    ids=["ok", "silent", "quiet", "clipped", "long", "mostly silence"],
+    ids=["ok", "silent", "20 ms", "an offset alone", "quiet", "clipped", "long", "mostly silence"],
 )
 def test_verdicts(samples: np.ndarray, level: str, codes: tuple[str, ...]) -> None:
     quality = clip_quality.measure(samples)
     assert clip_quality.judge(quality, window_s=6.0) == (level, codes)
     for code in codes:
         assert "x.wav" in clip_quality.explain(code, quality, 6.0, "x.wav")
+
+
+# ── What is no sound ─────────────────────────────────────────────────────────
+TIME = np.arange(3 * SAMPLE_RATE) / SAMPLE_RATE
+DRIFTS = {
+    "offset": np.full(len(TIME), 0.3),
+    "below": np.full(len(TIME), -0.5),
+    "small": np.full(len(TIME), 0.02),
+    "ramp": np.linspace(-0.4, 0.4, len(TIME)),
+    "slow": 0.3 * np.sin(2 * np.pi * 0.5 * TIME),
+    "settling": 0.5 * np.exp(-TIME / 0.5),
+}
+
+
+@pytest.mark.parametrize(("drift", "level"), [*((drift, 0.4) for drift in DRIFTS), ("offset", 0.05), ("below", 0.05)])
+def test_neither_an_offset_nor_a_drift_is_heard(drift: str, level: float) -> None:
+    clean = voice(3.0, SAMPLE_RATE, level=level)
+    moved = (clean + DRIFTS[drift]).astype(np.float32)
+    one, other = clip_quality.measure(clean), clip_quality.measure(moved)
+    assert clip_quality.judge(other, 30.0) == clip_quality.judge(one, 30.0) == ("ok", ())
+    assert other.peak_dbfs == pytest.approx(one.peak_dbfs, abs=1.0)
+    assert other.rms_dbfs == pytest.approx(one.rms_dbfs, abs=1.0)
+    assert clip_quality.has_speech(moved)
+    np.testing.assert_array_equal(
+        clip_quality.stands_out(clip_quality.frame_levels(moved))[4:-4],
+        clip_quality.stands_out(clip_quality.frame_levels(clean))[4:-4],
+    )
+
+
+def test_an_offset_is_no_speech_and_hides_no_clipping() -> None:
+    hiss = np.random.default_rng(4).normal(0, 1e-3, 3 * SAMPLE_RATE).astype(np.float32)
+    assert not clip_quality.has_speech(hiss + np.float32(0.3))
+    torn = np.clip(voice(3.0, SAMPLE_RATE, level=2.0), -0.6, 0.6) + np.float32(0.3)
+    assert clip_quality.judge(clip_quality.measure(torn), 30.0) == ("again", ("RZ-0512",))
+
+
+def test_what_has_no_offset_stays_bit_for_bit() -> None:
+    for clean in (voice(3.0, SAMPLE_RATE), np.zeros(100, np.float32), np.zeros(0, np.float32)):
+        assert clip_quality.without_offset(clean) is clean
 
 
 def test_the_words_are_about_the_recording() -> None:

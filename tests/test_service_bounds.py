@@ -118,16 +118,19 @@ def wav_that_promises_gigabytes() -> bytes:
     return bytes(content)
 
 
+def test_a_length_that_was_never_filled_in_is_no_promise(url: str) -> None:
+    assert post(url, wav_that_promises_gigabytes()).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("make", "code"),
     [
         (ten_hours_of_opus, "RZ-0504"),
         (flac_of_a_strange_recorder, "RZ-0504"),
-        (wav_that_promises_gigabytes, "RZ-0503"),
         (lambda: b"", "RZ-0501"),
         (lambda: SHORT[:44], "RZ-0501"),
     ],
-    ids=["ten hours of opus", "655 kHz in 8 channels", "a forged length", "nothing", "a header alone"],
+    ids=["ten hours of opus", "655 kHz in 8 channels", "nothing", "a header alone"],
 )
 def test_a_small_file_that_holds_much_is_refused_at_once(url: str, make: Callable[[], bytes], code: str) -> None:
     content = make()

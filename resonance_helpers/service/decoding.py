@@ -47,7 +47,8 @@ class Decoders:
     async def decode(self, recording: bytes) -> np.ndarray:
         """float32 (n,) at 16 kHz mono, of a file in any common format.
 
-        Raises what ``audio.load`` raises, RZ-0907 (silent), RZ-0913 (the decoder crashed or took too long).
+        Raises what ``audio.load`` raises, RZ-0532 (too short), RZ-0907 (silent), RZ-0913 (the decoder crashed or took
+        too long).
         """
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, recording)
 
@@ -127,7 +128,10 @@ def _serve(pipe: Connection, max_audio_s: float) -> None:
 def _decode(recording: bytes, max_audio_s: float) -> np.ndarray:
     samples = audio.load(recording, max_audio_s, name="file")
     quality = clip_quality.measure(samples)
-    if clip_quality.judge(quality, max_audio_s)[0] == "unusable":
+    level, codes = clip_quality.judge(quality, max_audio_s)
+    if level == "unusable":
+        if codes != ("RZ-0510",):
+            raise ResonanceError(codes[0], name="file", **clip_quality.facts(quality, max_audio_s))
         raise ResonanceError("RZ-0907", seconds=f"{quality.seconds:.1f}", peak_dbfs=f"{quality.peak_dbfs:.0f}")
     return samples
 

@@ -34,6 +34,10 @@ STATUS = {
     "RZ-0503": 422,  # cut short
     "RZ-0504": 413,  # too long for the service
     "RZ-0506": 422,  # a header that no microphone wrote
+    "RZ-0509": 413,  # more samples than a recording may hold
+    "RZ-0530": 422,  # a voice message of WeChat
+    "RZ-0531": 422,  # encrypted
+    "RZ-0532": 422,  # too short for a syllable
     "RZ-0602": 413,  # too long for the model
     "RZ-0901": 401,
     "RZ-0902": 413,

@@ -1,19 +1,19 @@
 """Sound in and out: decode anything, resample, write our one WAV format.
 
 PyAV brings FFmpeg's decoders inside its wheel, so a phone's m4a works on a laptop where nobody installed ffmpeg. Files
-come from strangers: only known containers are opened (a playlist that names other files is not one) and only known
-codecs of sound, never a picture or a video; always through an open file; and decoding stops at ``max_seconds`` and at
-``MAX_BYTES``, so that neither a forged header nor an hour of silence in a small file fills the memory.
+come from strangers: only known containers are opened (``formats``: a playlist that names other files is not one) and
+only known codecs of sound, never a picture or a video; always through an open file; and decoding stops at
+``max_seconds`` and at ``MAX_BYTES``, so that neither a forged header nor an hour of silence in a small file fills the
+memory. What a header says of itself is believed as far as ``headers`` tells.
 """
 
 from __future__ import annotations
 
 import io
 import re
-import struct
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -27,31 +27,27 @@ from av.audio.plane import AudioPlane
 from av.error import FFmpegError
 from av.stream import Discard
 
-from .messages import ResonanceError, message
-from .settings import SAMPLE_RATE
-from .workspace import replacing
+from ..messages import ResonanceError, message
+from ..settings import SAMPLE_RATE
+from ..workspace import replacing
+from . import formats, headers
 
 MAX_BYTES = 64 * 1024 * 1024  # of float32 samples that one recording may become: 17 minutes at 16 kHz mono
 
-_CONTAINERS = "wav,w64,mp3,mov,matroska,ogg,flac,aac,amr,asf,aiff,caf,au"
-_CODECS = re.compile(
-    r"aac|e?ac3|mp2|mp3|opus|vorbis|flac|alac|amr_[nw]b|wma(v1|v2|pro|voice)|gsm(_ms)?|adpcm_(ms|ima_wav|ima_qt)"
-    r"|pcm_([suf]\d+\w*|alaw|mulaw)"
-)
-_OPENING = {
-    "format_whitelist": _CONTAINERS,
-    # FFmpeg decodes a little of every stream to look at it; with this list, no picture and no video
-    "codec_whitelist": "aac,ac3,eac3,mp2,mp2float,mp3,mp3float,opus,libopus,vorbis,flac,alac,amrnb,amrwb,wmav1,wmav2",
-    "max_probe_packets": "0",  # searching a plain WAV for other formats inside it took 40 ms
-}
 _RATES = range(4_000, 768_001)  # Hz; below is no speech, above is no microphone but a forged header
 # A cut shorter than this is not told apart from encoder padding and rounded durations; it is about one syllable.
 _CUT_TOLERANCE_S = 0.2
 _SAMPLES = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
 _BLOCK = 1 << 20  # values, 4 MB as float32
+_HEAD = 4096  # bytes, enough to tell what a file is
 _ALAC_FRAME = 1 << 16  # samples in a packet; Apple writes 4096, FFmpeg would make room for 16 million
 # The mean of 8 channels that have nothing in common keeps an eighth of the energy of each; less is a loss.
 _MEAN_LOSES = 0.1
+# A track whose energy is less than this share of another's is silent beside it: 20 dB.
+_SILENT_TRACK = 0.01
+_MOST_TRACKS = 8  # that are listened to
+# Formats without a table of contents: a frame that can't be decoded in front of nothing but such frames is no sound.
+_FRAMES_ALONE = ("mp3", "aac", "amr", "flac", "ac3", "eac3", "dts")
 
 
 @dataclass(frozen=True)
@@ -75,20 +71,21 @@ class Clip:
 def decode(source: Path | bytes, *, max_seconds: float, name: str | None = None, rate: int | None = None) -> Clip:
     """The whole recording, mixed to mono as ``to_mono`` does, at its own rate, or resampled on the way to ``rate`` Hz.
 
-    ``source`` is a file or a file's bytes; ``name`` is what messages call it (the file's name unless given).
-    Raises RZ-0501 (empty), RZ-0502 (not audio), RZ-0503 (cut short), RZ-0504 (longer than ``max_seconds``),
-    RZ-0505 (no such file), RZ-0506 (a header that no microphone wrote), RZ-0508 (may not be read) and RZ-0509 (more
-    than ``MAX_BYTES`` of samples).
+    ``source`` is a file or a file's bytes; ``name`` is what messages call it (the file's name unless given). Of several
+    tracks the first is taken, or the loudest where the first is silent beside it. Raises RZ-0501 (empty), RZ-0502 (not
+    audio), RZ-0503 (cut short), RZ-0504 (longer than ``max_seconds``), RZ-0505 (no such file), RZ-0506 (a header that
+    no microphone wrote), RZ-0508 (may not be read), RZ-0509 (more than ``MAX_BYTES`` of samples), RZ-0530 (a voice
+    message of WeChat) and RZ-0531 (encrypted), and nothing else.
     """
-    clip, instead = _decode(source, max_seconds, name, _Wanted("mean", rate))
-    if instead is not None:
-        clip, _ = _decode(source, max_seconds, name, _Wanted(instead, rate))
-    return clip
+    decoded = _decode(source, max_seconds, name, _Wanted("mean", rate))
+    if decoded.instead is not None:
+        decoded = _decode(source, max_seconds, name, _Wanted(decoded.instead, rate, decoded.track))
+    return decoded.clip
 
 
 def decode_channels(source: Path | bytes, *, max_seconds: float, name: str | None = None) -> Clip:
     """As ``decode``, but ``samples`` is (channels, n), every channel at the file's own rate."""
-    return _decode(source, max_seconds, name, _Wanted("all"))[0]
+    return _decode(source, max_seconds, name, _Wanted("all")).clip
 
 
 def to_mono(channels: np.ndarray) -> np.ndarray:
@@ -140,45 +137,113 @@ def _opened(source: Path | bytes, name: str) -> Iterator[BinaryIO]:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What to keep of a recording: all channels, their mean, or the one of this index; at ``rate`` or its own."""
+    """What to keep of a recording: all channels, their mean, or the one of this index; at ``rate`` or its own; of the
+    track of this number, 0 is the one that FFmpeg would play, or of the one with the sound."""
 
     channels: Literal["all", "mean"] | int
     rate: int | None = None
+    track: int | None = None
 
 
-def _decode(source: Path | bytes, max_seconds: float, name: str | None, wanted: _Wanted) -> tuple[Clip, int | None]:
-    """The clip, and the index of the channel that ``to_mono`` would take instead of the mean, if any."""
+@dataclass(frozen=True)
+class _Decoded:
+    """A clip; the index of the channel that ``to_mono`` would take instead of the mean, if any; and its track, of how
+    many."""
+
+    clip: Clip
+    instead: int | None
+    track: int
+    tracks: int
+
+    @property
+    def power(self) -> float:
+        return float(np.var(self.clip.samples, axis=-1).max())
+
+
+def _decode(source: Path | bytes, max_seconds: float, name: str | None, wanted: _Wanted) -> _Decoded:
     name = name or (source.name if isinstance(source, Path) else message("audio.bytes"))
     with _opened(source, name) as file:
-        head = file.read(12)
-        file.seek(0)
+        head = file.read(_HEAD)
         try:
-            with np.errstate(over="ignore", invalid="ignore"):  # what is no number is refused in the end
-                return _decode_stream(file, head, max_seconds, name, wanted)
-        except (FFmpegError, ValueError, IndexError, UnicodeError) as error:
-            # an mp4 keeps its table of contents at the end, so a broken upload is an mp4 that can't be opened
-            raise ResonanceError("RZ-0503" if head[4:8] == b"ftyp" else "RZ-0502", name=name) from error
+            first = loudest = _decode_track(file, head, max_seconds, name, wanted)
+        except ResonanceError as error:
+            if error.code == "RZ-0501" and wanted.track is None:  # an empty track, perhaps in front of another
+                with suppress(ResonanceError):
+                    return _decode_track(file, head, max_seconds, name, replace(wanted, track=1))
+            raise
+        for number in range(1, min(first.tracks, _MOST_TRACKS) if wanted.track is None else 0):
+            with suppress(ResonanceError):
+                other = _decode_track(file, head, max_seconds, name, replace(wanted, track=number))
+                loudest = max(loudest, other, key=lambda each: each.power)
+        return loudest if first.power < _SILENT_TRACK * loudest.power else first
+
+
+def _decode_track(file: BinaryIO, head: bytes, max_seconds: float, name: str, wanted: _Wanted) -> _Decoded:
+    """One track, and whatever goes wrong with it as an error of ours: a stranger's file may break anything."""
+    is_cut = False
+    try:
+        mended, is_cut = headers.mended(file, head)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is no number is refused in the end
+            decoded = _decode_stream(file, mended, head, max_seconds, name, wanted)
+    except ResonanceError as error:
+        if is_cut and error.code == "RZ-0501":
+            raise ResonanceError("RZ-0503", name=name) from error
+        raise
+    except MemoryError as error:
+        raise _too_large(name) from error
+    except Exception as error:
+        if isinstance(error, OSError) and not isinstance(error, FFmpegError):  # the disk, not the file
+            raise ResonanceError("RZ-0508", name=name, reason=error.strerror) from error
+        raise ResonanceError("RZ-0503", name=name) if is_cut else _unreadable(head, name) from error
+    if is_cut:
+        raise ResonanceError("RZ-0503", name=name)
+    return decoded
+
+
+def _unreadable(head: bytes, name: str) -> ResonanceError:
+    """What to say of a file that can't be opened as sound."""
+    if formats.is_silk(head):
+        return ResonanceError("RZ-0530", name=name)
+    if encrypted := formats.encrypted(head, name):
+        return ResonanceError("RZ-0531", name=name, kind=encrypted)
+    kind = formats.kind(head)
+    if kind == "?" and head[4:8] == b"ftyp":
+        # an mp4 keeps its table of contents at the end, so a broken upload is an mp4 that can't be opened
+        return ResonanceError("RZ-0503", name=name)
+    return _not_audio(name, kind)
+
+
+def _not_audio(name: str, kind: str) -> ResonanceError:
+    return ResonanceError("RZ-0502", name=name, kind=kind, formats=formats.names())
+
+
+def _too_large(name: str) -> ResonanceError:
+    return ResonanceError("RZ-0509", name=name, limit_mb=MAX_BYTES >> 20)
 
 
 def _decode_stream(
-    file: BinaryIO, head: bytes, max_seconds: float, name: str, wanted: _Wanted
-) -> tuple[Clip, int | None]:
+    file: BinaryIO, mended: headers.Mended, head: bytes, max_seconds: float, name: str, wanted: _Wanted
+) -> _Decoded:
     is_mp4 = head[4:8] == b"ftyp"
     # tags in GBK are common in Chinese files and must not stop the sound
-    with av.open(file, options=_OPENING, metadata_errors="replace") as container:
-        stream: Any = container.streams.best("audio")
-        if stream is None:
-            broken_off = is_mp4 and not container.streams.video
-            raise ResonanceError("RZ-0503" if broken_off else "RZ-0502", name=name)
-        codec = stream.codec_context.codec.canonical_name if stream.codec_context else ""
-        if not _CODECS.fullmatch(codec):
-            raise ResonanceError("RZ-0502", name=name)
+    with av.open(mended, format=formats.by_name(name), options=formats.OPENING, metadata_errors="replace") as container:
+        best: Any = container.streams.best("audio")
+        if best is None:
+            if is_mp4 and not container.streams.video:
+                raise ResonanceError("RZ-0503", name=name)
+            raise _without_sound(container, head, name)
+        tracks = [stream for stream in (best, *container.streams.audio) if formats.CODECS.fullmatch(_codec(stream))]
+        tracks = list(dict.fromkeys(tracks))
+        if not tracks:
+            raise _without_sound(container, head, name, best)
+        stream: Any = tracks[wanted.track or 0]
+        codec = _codec(stream)
         if codec == "alac" and int.from_bytes((stream.codec_context.extradata or b"")[12:16], "big") > _ALAC_FRAME:
             raise ValueError("a packet as long as no recorder writes it")
         for other in container.streams:
             if other is not stream:
                 other.discard = Discard.all  # a phone's video is not even read
-        decoder = _Decoder(container, stream, max_seconds, name)
+        decoder = _Decoder(container, stream, mended.size, max_seconds, name)
         kept = _Kept(wanted, name)
         for block in decoder.blocks():
             kept.add(block, decoder.rate)
@@ -188,28 +253,54 @@ def _decode_stream(
         if not np.isfinite(samples).all():
             raise ValueError("samples that are not numbers")
         seconds = decoder.count / decoder.rate
-        missing_s = max(decoder.lost_s, _declared_seconds(file, container) - seconds)
-        # FLAC, ADTS and AMR have no table of contents: a last packet that fails is where the file was cut
-        cut_packet = decoder.lost_last and container.format.name in ("flac", "aac", "amr")
-        if missing_s > _CUT_TOLERANCE_S or cut_packet or _ogg_is_cut(file, head):
+        missing_s = headers.missing_seconds(file, container, stream, seconds, decoder.packets)
+        if decoder.is_cut or missing_s > _CUT_TOLERANCE_S:
             raise ResonanceError("RZ-0503", name=name)
         bits = _bits(stream.codec_context)
         rate = wanted.rate or decoder.rate
         clip = Clip(samples, rate, stream.channels, seconds, codec, container.format.name, bits)
-        return clip, kept.instead_of_mean
+        return _Decoded(clip, kept.instead_of_mean, wanted.track or 0, len(tracks))
+
+
+def _codec(stream: Any) -> str:
+    return stream.codec_context.codec.canonical_name if stream.codec_context else ""
+
+
+def _without_sound(container: Any, head: bytes, name: str, stream: Any = None) -> ResonanceError:
+    """What to say where there is no sound in a known container, or none that is decoded."""
+    if encrypted := formats.encrypted(head, name):
+        return ResonanceError("RZ-0531", name=name, kind=encrypted)
+    what = "video only" if container.streams.video else "?"
+    if stream is not None:
+        what = stream.codec_context.codec.long_name if stream.codec_context else "unknown codec"
+    return _not_audio(name, f"{container.format.long_name}: {what}")
 
 
 class _Decoder:
-    """The sound of one stream, within bounds; ``count`` samples of each channel so far, at ``rate`` Hz.
+    """The sound of one stream, within bounds; ``count`` samples of each channel so far, at ``rate`` Hz, of ``packets``;
+    the file has ``end`` bytes.
 
-    ``lost_s``: how many seconds could not be decoded; ``lost_last``: whether the last packet is among them.
+    ``lost_s``: how many seconds could not be decoded, between others or, where there is a table of contents, behind.
     """
 
-    def __init__(self, container: Any, stream: Any, max_seconds: float, name: str) -> None:
-        self.rate, self.count = 0, 0
-        self.lost_s, self.lost_last = 0.0, False
+    def __init__(self, container: Any, stream: Any, end: int, max_seconds: float, name: str) -> None:
+        self.rate, self.count, self.packets, self.lost_s = 0, 0, 0, 0.0
+        self._behind_s = 0.0  # that could not be decoded since the last packet that could
+        self._last_failed = False
+        self._end = end
         self._container, self._stream = container, stream
         self._max_seconds, self._name = max_seconds, name
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether packets say that the end is not there, when all are read."""
+        if self.lost_s > _CUT_TOLERANCE_S:
+            return True
+        kind = self._container.format.name
+        if kind == "flac":
+            declared_s = (self._container.duration or 0) / av.time_base
+            return self._last_failed and not 0 < declared_s <= self.count / self.rate + _CUT_TOLERANCE_S
+        return self._last_failed and kind in ("aac", "amr", "flv", "mpegts", "mpeg")
 
     def blocks(self) -> Iterator[np.ndarray]:
         """float32 (channels, n), of many frames at once: numpy takes as long for a few samples as for thousands."""
@@ -226,17 +317,24 @@ class _Decoder:
         yield from _as_float(waiting)
 
     def _frames(self) -> Iterator[Any]:
+        failed, alone = False, self._container.format.name in _FRAMES_ALONE
         for packet in _packets(self._container, self._stream):
+            self.packets += packet.size > 0
             try:
                 frames = packet.decode()
             except FFmpegError:
-                self.lost_s += float((packet.duration or 0) * (packet.time_base or 0))
-                self.lost_last = True
+                self._behind_s += float((packet.duration or 0) * (packet.time_base or 0))
+                # a frame that the file's end cuts; where others failed before or more follows, it is no frame
+                self._last_failed = not failed and (not alone or packet.pos + packet.size == self._end)
+                failed = True
                 continue
-            self.lost_last = self.lost_last and packet.size == 0  # an empty packet only flushes the decoder
+            if packet.size:  # an empty packet only flushes the decoder
+                self.lost_s, self._behind_s, failed = self.lost_s + self._behind_s, 0.0, False
             for frame in frames:
                 self._count(frame)
                 yield frame
+        if not alone:
+            self.lost_s += self._behind_s
 
     def _count(self, frame: Any) -> None:
         self.rate = self.rate or _plausible(frame.sample_rate, self._name)
@@ -266,7 +364,7 @@ class _Kept:
         if self._wanted.channels == "mean":
             mono = block.mean(axis=0) if len(block) > 1 else block[0]
             self._energies.append(_energies(block))
-            self._mean_energy += float(np.dot(mono, mono))
+            self._mean_energy += sum(_energies(mono[None]))
         else:
             mono = block[min(self._wanted.channels, len(block) - 1)]
         if self._wanted.rate and self._wanted.rate != rate:
@@ -293,12 +391,12 @@ class _Kept:
 
 def _within_bytes(values: int, name: str) -> None:
     if 4 * values > MAX_BYTES:
-        raise ResonanceError("RZ-0509", name=name, limit_mb=MAX_BYTES >> 20)
+        raise _too_large(name)
 
 
 def _energies(channels: np.ndarray) -> list[float]:
-    """Of each channel of (channels, n)."""
-    return [float(np.dot(channel, channel)) for channel in channels]
+    """Of each channel of (channels, n), without a constant offset, which is no sound."""
+    return [float(np.var(channel, dtype=np.float64) * channel.size) if channel.size else 0.0 for channel in channels]
 
 
 def _instead_of_mean(energies: Sequence[float], mean_energy: float) -> int | None:
@@ -312,7 +410,7 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
     while True:
         try:
             yield next(packets)
-        except (StopIteration, EOFError):
+        except (StopIteration, EOFError, BlockingIOError):  # the last of an MPEG stream that ends in padding
             return
 
 
@@ -361,58 +459,6 @@ def _bits(context: Any) -> int | None:
         return int(pcm[1])
     # FLAC above 16 bits is decoded into 32 and holds 24
     return min(context.format.bits, 24) if context.codec.lossless else None
-
-
-# ── Was the file cut short? ──────────────────────────────────────────────────
-def _declared_seconds(file: BinaryIO, container: Any) -> float:
-    """The length that the file itself declares in seconds; 0 where it declares none or FFmpeg would only guess one.
-
-    A guess from the bit rate (MP3 without a Xing header, ADTS, AMR) is no promise, so it can't be broken.
-    """
-    kind = container.format.name
-    if kind == "wav":
-        return _wav_seconds(file)
-    if kind == "mp3":
-        file.seek(0)
-        head = file.read(1 << 22)  # the Xing header stands in the first frame, behind a cover picture perhaps
-        if b"Xing" not in head and b"Info" not in head:
-            return 0.0
-    if kind in ("aac", "amr"):
-        return 0.0
-    return (container.duration or 0) / av.time_base
-
-
-def _wav_seconds(file: BinaryIO) -> float:
-    """What the data chunk of a RIFF file promises; FFmpeg itself trims the promise to the file's size."""
-    file.seek(12)
-    bytes_per_second = 0
-    while len(header := file.read(8)) == 8:
-        kind, size = header[:4], struct.unpack("<I", header[4:])[0]
-        if kind == b"fmt ":
-            fields = file.read(min(size, 16))  # the size is whatever a forger liked
-            bytes_per_second = int.from_bytes(fields[8:12], "little")
-            file.seek(size - len(fields), io.SEEK_CUR)
-        elif kind == b"data":
-            streamed = size in (0, 0x7FFFFFFF, 0xFFFFFFFF)  # written to a pipe: the length was never filled in
-            return 0.0 if streamed or not bytes_per_second else size / bytes_per_second
-        else:
-            file.seek(size, io.SEEK_CUR)
-        file.seek(size % 2, io.SEEK_CUR)
-    return 0.0
-
-
-def _ogg_is_cut(file: BinaryIO, head: bytes) -> bool:
-    """Whether the last Ogg page is not all there: its table of segments says how long it must be."""
-    if not head.startswith(b"OggS"):
-        return False
-    file.seek(0, io.SEEK_END)
-    file.seek(max(0, file.tell() - (1 << 17)))  # a page has at most 65,307 bytes
-    tail = file.read()
-    page = tail[tail.rfind(b"OggS") :]
-    if len(page) < 27:
-        return True
-    segments = page[27 : 27 + page[26]]
-    return len(page) < 27 + page[26] + sum(segments)
 
 
 # ── Our own WAV ──────────────────────────────────────────────────────────────
