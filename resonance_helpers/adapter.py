@@ -7,7 +7,6 @@ misnamed weights as nothing, accept another base model and look a missing folder
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,7 +31,7 @@ from .base_models import tensors_sha256
 from .messages import ResonanceError, message
 from .settings import LoraSettings
 from .whisper import SpeechModel
-from .workspace import Workspace, replacing_folder, write_json
+from .workspace import Workspace, read_json, replacing_folder, write_json
 
 # PEFT asks transformers for this on every new adapter: nothing that somebody who reads a lesson could mend.
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
@@ -151,7 +150,7 @@ def restore(speech: SpeechModel, checkpoint: Path, name: str = "default") -> Non
 def read_manifest(folder: Path) -> Manifest:
     """The manifest in ``folder``. Raises RZ-0610 (missing or not ours) and RZ-0611 (another schema)."""
     try:
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        content = read_json(folder / MANIFEST)
         if content["schema"] != SCHEMA:
             raise ResonanceError("RZ-0611", path=folder / MANIFEST, found=content["schema"], allowed=SCHEMA)
         return Manifest(**content)

@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from .audio import write_wav
-from .labels import CORRECTIONS, Label, changing, has_word
+from .labels import CORRECTIONS, Label, changing
 from .messages import ResonanceError
 from .text import normalise
+from .transcript import check
 from .utterances import repaired
 from .workspace import Workspace, replacing
 
@@ -30,7 +31,7 @@ def add_take(workspace: Workspace, samples: np.ndarray, text: str, session: str 
     """Write ``samples`` (n,), 16 kHz mono, as one more take of ``text``; its entry in labels.json.
 
     Where the labels say which recordings are the test, it is to be trained on; a correction always is. Raises RZ-0417
-    for the bundled sample, RZ-0416 for a text without a word, RZ-0004 (disk full), and what ``labels.changing`` raises.
+    for the bundled sample, RZ-0004 (disk full), and what ``transcript.check`` and ``labels.changing`` raise.
     """
     return _add(workspace, text, session, ".wav", lambda path: write_wav(path, samples))
 
@@ -61,7 +62,7 @@ def next_label(
     take = max((label.take for label in labels if _same(label, text)), default=0) + 1
     return Label(
         audio=_free_name(workspace, labels, text, take, suffix),
-        text=text.strip(),
+        text=text,
         take=take,
         session=session,
         split="train" if session == CORRECTIONS or are_marked(labels) else None,
@@ -76,8 +77,7 @@ def are_marked(labels: Sequence[Label]) -> bool:
 def _add(workspace: Workspace, text: str, session: str | None, suffix: str, write: Callable[[Path], None]) -> Label:
     if workspace.is_sample:  # nobody has agreed to what is trained on the sample
         raise ResonanceError("RZ-0417")
-    if not (has_word(text) and normalise(text)):  # ℃ is 度 when compared, but no word where it stands
-        raise ResonanceError("RZ-0416", text=text)
+    text = check(text)
     with changing(workspace.labels) as labels:
         label = next_label(workspace, labels, text, session, suffix)
         write(workspace.data_dir / label.audio)
@@ -87,7 +87,7 @@ def _add(workspace: Workspace, text: str, session: str | None, suffix: str, writ
 
 def _free_name(workspace: Workspace, labels: Sequence[Label], text: str, take: int, suffix: str) -> str:
     """Where the take goes, relative to DATA_DIR: a name that no file has, whatever its suffix."""
-    words = _NOT_IN_NAMES.sub("_", repaired(text.strip())).strip("_")[:_LONGEST_NAME]
+    words = _NOT_IN_NAMES.sub("_", repaired(text)).strip("_")[:_LONGEST_NAME]
     stem = f"{_number(labels, text):03d}_{words}"
     used = {repaired(path.stem).casefold() for path in workspace.audio_raw.glob("*")}
     used |= {repaired(label.audio.rpartition("/")[2].rpartition(".")[0]).casefold() for label in labels}

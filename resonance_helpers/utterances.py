@@ -21,7 +21,7 @@ from .audio import open_recording
 from .labels import Label, read_labels
 from .messages import ResonanceError
 from .settings import AUDIO_SUFFIXES, MIN_RECORDINGS
-from .workspace import Workspace, require, write_json
+from .workspace import Workspace, read_json, require, write_json
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def read_index(workspace: Workspace) -> dict[str, Conversion]:
     if not path.exists():
         return {}
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["conversions"]
+        entries = read_json(path)["conversions"]
         conversions = [Conversion(**entry) for entry in entries]
     except (ValueError, KeyError, TypeError) as error:
         raise ResonanceError("RZ-0522", path=path) from error

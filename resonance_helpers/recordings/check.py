@@ -19,12 +19,14 @@ import numpy as np
 from .. import audio, clip_quality
 from ..alike import Fingerprint, fingerprint, same_sound
 from ..clip_quality import Level, Quality
-from ..labels import read_labels
+from ..labels import Label, misnamed, read_labels
 from ..messages import ResonanceError, message
 from ..settings import MIN_RECORDINGS, WINDOW_LADDER_S
 from ..text import normalise
+from ..transcript import invisible
 from ..utterances import Match, Recordings
 from ..workspace import Workspace
+from . import label_import
 from .texts import odd_paces, written_differently
 
 OnProgress = Callable[[int, int], None]
@@ -106,6 +108,9 @@ def check(
     labels.json nor a recording is where everybody begins: no rows, and a notice that says how to go on.
     """
     recordings = Recordings(workspace)
+    found = tuple(Notice(*each) for each in label_import.found_sentences(workspace))
+    if not workspace.labels.exists() and found:
+        return RecordingsCheck((), (), recordings.files, found, _totals([]))
     if not workspace.labels.exists() and not recordings.files:
         if on_progress:
             on_progress(0, 0)
@@ -124,6 +129,9 @@ def check(
     totals = _totals([row for row in rows if row.level != "unusable"])
     notices = (
         *_few(totals, len(labels)),
+        *_invisible(labels),
+        *found,
+        *(_notice("RZ-0487", names=name) for name in misnamed(workspace.labels)),
         *_same_stem(matches),
         *_without_label(unlabelled),
         *(_notice("RZ-0463", texts=" / ".join(texts)) for texts in written_differently([row.text for row in rows])),
@@ -203,6 +211,14 @@ def _few(totals: Totals, labels: int) -> list[Notice]:
     if totals.recordings >= MIN_RECORDINGS:
         return []
     return [_notice("RZ-0406", usable=totals.recordings, labels=labels, needed=MIN_RECORDINGS)]
+
+
+def _invisible(labels: Sequence[Label]) -> list[Notice]:
+    found = {label.audio: characters for label in labels if (characters := invisible(label.written))}
+    if not found:
+        return []
+    kinds = dict.fromkeys(character for characters in found.values() for character in characters)
+    return [_notice("RZ-0485", n=len(found), characters=", ".join(kinds), names=", ".join(found))]
 
 
 def _same_stem(matches: Sequence[Match]) -> list[Notice]:

@@ -16,7 +16,7 @@ from ..labels import Label, read_labels
 from ..messages import ResonanceError, message
 from ..settings import AUDIO_SUFFIXES
 from ..takes import add_file, next_label
-from ..text import normalise
+from ..transcript import check, clean
 from ..utterances import Recordings, file_hash
 from ..workspace import Workspace
 from .arrivals import LIMITS, Arrival, IntakeLimits, Upload, arrived
@@ -147,8 +147,8 @@ def _look(file: Arrival, text: str | None, there: _Contents, limits: IntakeLimit
         if error.code == "RZ-0504":
             return replace(item, verdict="long", reason=message("RZ-0456", name=shown, limit=limits.clip_s))
         return replace(item, verdict="broken", reason=str(error))
-    text = text or guess_text(path.name)
-    if text is None:
+    text = clean(text or guess_text(path.name) or "")
+    if not text:
         return replace(item, verdict="no_text", seconds=seconds, reason=message("RZ-0457", name=shown))
     return replace(item, verdict="ready", seconds=seconds, text=text)
 
@@ -195,8 +195,12 @@ def _why_not(item: Item, text: str, there: _Contents) -> str:
     """Why ``item`` does not go in, empty where it does. The folder may have changed since the plan was made."""
     if not item.can_go_in:
         return item.reason
-    if not normalise(text):
+    if not clean(text):
         return message("RZ-0457", name=item.shown)
+    try:
+        check(text)
+    except ResonanceError as error:
+        return str(error)
     if not item.source.is_file():
         return message("RZ-0453", path=item.shown)
     if _stamp(item.source) != (item.size, item.modified):  # somebody listened to another sound
