@@ -177,16 +177,16 @@ class NotJson(ResonanceError, ValueError):
     """A file that is not the JSON it should be; a ValueError too, for who goes on without it."""
 
 
-def read_json(path: Path, *keys: str) -> Any:
-    """What a JSON file in UTF-8 holds, with ``keys`` an object that has them all.
+def read_json(path: Path, *keys: str, an_object: bool = False) -> Any:
+    """What a JSON file in UTF-8 holds: anything, an object, or an object that has all of ``keys``.
 
     Whatever is wrong with it is ``NotJson``, RZ-0010, which names the place; OSError where there is no file to read.
     """
-    return parse_json(path.read_bytes(), path, *keys)
+    return parse_json(path.read_bytes(), path, *keys, an_object=an_object)
 
 
 def parse_json(data: bytes, path: Path, *keys: str, an_object: bool = False) -> Any:
-    """As ``read_json``, of bytes that were read from ``path``; ``an_object`` may lack any key."""
+    """As ``read_json``, of bytes that were read from ``path``."""
     try:
         text = data.decode("utf-8-sig")
         value = json.loads(text)

@@ -170,6 +170,14 @@ def test_invisible_characters_are_said_and_stay_in_the_file(workspace: Workspace
     assert not recordings.check(workspace).notices
 
 
+def test_long_texts_are_named_before_the_model_counts_them(workspace: Workspace) -> None:
+    first, second, *others = fill(workspace)
+    texts = {first: "水" * 33, second: "水" * 32, **{name: chr(0x4E00 + i) for i, name in enumerate(others)}}
+    put(workspace.data_dir, {}, [{"audio": name, "text": text} for name, text in texts.items()])
+    (notice,) = [each for each in recordings.check(workspace).notices if each.code == "RZ-0492"]
+    assert first in notice.sentence and second not in notice.sentence
+
+
 def test_recordings_without_labels_raise(workspace: Workspace) -> None:
     put(workspace.data_dir, {"audio_raw/001.wav": wav(voice(1.0, SAMPLE_RATE))})
     with pytest.raises(ResonanceError, match="RZ-0401"):

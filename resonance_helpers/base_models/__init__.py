@@ -96,7 +96,7 @@ def _identity(folder: Path) -> tuple[str, str]:
     cached = folder.parent.parent.name  # …/models--owner--name/snapshots/<commit>
     if cached.startswith("models--") and _COMMIT.fullmatch(folder.name):
         return cached.removeprefix("models--").replace("--", "/", 1), folder.name
-    said = read_json(folder / "config.json", "model_type").get("_name_or_path", "")
+    said = read_json(folder / "config.json", an_object=True).get("_name_or_path", "")
     return (said if _NAME.fullmatch(said) else folder.name), OWN_FOLDER_REVISION
 
 

@@ -21,9 +21,9 @@ from ..alike import Fingerprint, fingerprint, same_sound
 from ..clip_quality import Level, Quality
 from ..labels import Label, misnamed, read_labels
 from ..messages import ResonanceError, message
-from ..settings import MIN_RECORDINGS, WINDOW_LADDER_S
+from ..settings import LIKELY_WHOLE, LONGEST_TEXT, MIN_RECORDINGS, WINDOW_LADDER_S
 from ..text import normalise
-from ..transcript import invisible
+from ..transcript import invisible, length
 from ..utterances import Match, Recordings
 from ..workspace import Workspace
 from . import label_import
@@ -130,6 +130,7 @@ def check(
     notices = (
         *_few(totals, len(labels)),
         *_invisible(labels),
+        *_long(labels),
         *found,
         *(_notice("RZ-0487", names=name) for name in misnamed(workspace.labels)),
         *_same_stem(matches),
@@ -219,6 +220,12 @@ def _invisible(labels: Sequence[Label]) -> list[Notice]:
         return []
     kinds = dict.fromkeys(character for characters in found.values() for character in characters)
     return [_notice("RZ-0485", n=len(found), characters=", ".join(kinds), names=", ".join(found))]
+
+
+def _long(labels: Sequence[Label]) -> list[Notice]:
+    """Texts for which an answer may have too few tokens; lesson 06, which has the model, counts them."""
+    names = [label.audio for label in labels if length(label.text) > LIKELY_WHOLE]
+    return [_notice("RZ-0492", names=", ".join(names), likely=LIKELY_WHOLE, most=LONGEST_TEXT)] if names else []
 
 
 def _same_stem(matches: Sequence[Match]) -> list[Notice]:

@@ -20,7 +20,7 @@ from ..transcript import check, clean
 from ..utterances import Recordings, file_hash
 from ..workspace import Workspace
 from .arrivals import LIMITS, Arrival, IntakeLimits, Upload, arrived
-from .file_texts import guess_text, texts_beside
+from .file_texts import guess_text, says_texts, texts_beside
 from .staging import Staging, remove_abandoned
 
 Verdict = Literal["ready", "no_text", "same", "long", "broken", "not_audio"]
@@ -31,7 +31,7 @@ OnProgress = Callable[[int, int], None]
 class Item:
     """One file that came: ``shown`` is its name as it came, below the folder or zip that was given; no two share one.
 
-    ``text`` is what it may say, by a labels.json that came with it or by its own name, None where neither tells.
+    ``text`` is what it may say, by a labels.json or table beside it or by its own name, None where neither tells.
     ``name`` is what our copy will be called as things stand, relative to DATA_DIR; None where none will be made.
     ``seconds`` is 0 where it could not be decoded; ``size`` is in bytes, ``modified`` in nanoseconds. ``reason`` is the
     sentence of a verdict that needs one: ``no_text`` (it can go in once somebody has listened), ``same`` (its content
@@ -101,7 +101,7 @@ def plan(
         items: list[Item] = []
         there = _Contents(workspace)
         for done, file in enumerate(found, start=1):
-            if file.path.name != "labels.json":
+            if not says_texts(file.path):
                 items.append(_look(file, texts.get(file.path), there, limits))
             if on_progress:
                 on_progress(done, len(found))

@@ -61,7 +61,7 @@ class Preview:
 def find(workspace: Workspace) -> tuple[Path, ...]:
     """The tables in DATA_DIR and the folders in it that say what recordings say, or are called so."""
     paths = (path for pattern in ("*", "*/*") for path in workspace.data_dir.glob(pattern))
-    return tuple(path for path in sorted(paths) if _is_table(path))
+    return tuple(path for path in sorted(paths) if is_table(path))
 
 
 def preview(path: Path, workspace: Workspace) -> Preview:
@@ -109,12 +109,15 @@ def write(given: Preview, replace_texts: bool = False) -> int:
 
 
 # ── The table ────────────────────────────────────────────────────────────────
-def read_entries(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Line and entry, as labels.json would have it, of every row that is not empty; ``audio`` as the table names it."""
-    return list(_read(path)[0])
+def read_texts(path: Path) -> tuple[list[Label], str]:
+    """What a table says, its recordings as it names them and its texts as they are written; and its coding. Raises
+    RZ-0491, RZ-0488 and what ``tables.read`` raises."""
+    lines, coding, _ = _read(path)
+    return [Label(entry["audio"].replace("\\", "/"), entry["text"]) for _, entry in lines], coding
 
 
-def _is_table(path: Path) -> bool:
+def is_table(path: Path) -> bool:
+    """Whether ``path`` says what recordings say, or is called so."""
     if path.name.startswith((".", "~$")) or path.suffix.lower() not in tables.SUFFIXES or not path.is_file():
         return False
     try:

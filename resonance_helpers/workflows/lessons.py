@@ -257,7 +257,7 @@ def _headline(report_json: Path) -> str | None:
     """The one sentence of report.json: how many test takes of known phrases came out exactly."""
     if not report_json.exists():
         return None
-    report = read_json(report_json, "splits", "base_model")
+    report = read_json(report_json, "splits")
     known = report["splits"]["known_phrases"]
     if known is None:
         return None
