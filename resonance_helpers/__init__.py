@@ -5,7 +5,8 @@ before the module that needs it.
 """
 
 from .messages import ResonanceError
+from .parameters import check_parameters
 from .workspace import Workspace, open_workspace
 
 __version__ = "0.1.0"
-__all__ = ["ResonanceError", "Workspace", "__version__", "open_workspace"]
+__all__ = ["ResonanceError", "Workspace", "__version__", "check_parameters", "open_workspace"]

@@ -8,26 +8,36 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from . import __version__
-from .messages import ResonanceError, message
+from .messages import ResonanceError, make_console_print_everything, message
 from .settings import SAMPLE_PATIENT, ServiceSettings, TrainingSettings
-from .workspace import REPOSITORY, megabytes, open_workspace
+from .workspace import REPOSITORY, megabytes, open_workspace, require_unicode_names
 
 if TYPE_CHECKING:
     from .service.keys import StoredKey
     from .workflows.lessons import OnLesson
     from .workflows.retraining import OnProgress
 
+
+class _Commands(TyperGroup):
+    """Makes the console able to print before anything is printed, the help too."""
+
+    def main(self, *given: Any, **options: Any) -> Any:
+        make_console_print_everything()
+        return super().main(*given, **options)
+
+
 app = typer.Typer(
+    cls=_Commands,
     help=message("cli.help"),
     no_args_is_help=True,
     add_completion=False,
@@ -37,13 +47,6 @@ app = typer.Typer(
 keys = typer.Typer(help=message("cli.keys.help"), no_args_is_help=True)
 app.add_typer(keys, name="keys")
 LAST_LESSON = 10
-
-
-@app.callback()
-def _console() -> None:
-    for stream in (sys.stdout, sys.stderr):  # a Windows console in GBK cannot print ✅: better a "?" than a crash
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
 
 
 @app.command(help=message("cli.run.help"))
@@ -372,6 +375,7 @@ def _title(notebook: str) -> str:
 def _said_plainly() -> Iterator[None]:
     """Show an error that a user can mend as its sentence alone, and end with exit code 1."""
     try:
+        require_unicode_names()
         yield
     except ResonanceError as error:
         typer.echo(str(error), err=True)

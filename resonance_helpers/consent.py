@@ -15,7 +15,7 @@ from typing import Any
 
 from .messages import ResonanceError, message
 from .settings import SAMPLE_PATIENT
-from .workspace import Workspace, is_patient_id, write_json
+from .workspace import NotJson, Workspace, is_patient_id, read_json, write_json
 
 VERSION = "1"  # of the form
 PURPOSES = ("training", "evaluation", "serving", "corrections", "research")  # each: consent.purpose.<name>
@@ -50,15 +50,10 @@ def read_consent(path: Path) -> Consent:
     """The consent in ``path``. Raises RZ-0411 (missing), RZ-0412 (not JSON in UTF-8), RZ-0413 (a field is wrong)."""
     if not path.is_file():
         raise ResonanceError("RZ-0411", path=path)
-    data = path.read_bytes()
     try:
-        fields = json.loads(data.decode("utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise ResonanceError("RZ-0412", path=path, line=error.lineno, column=error.colno) from error
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = error.start - data.rfind(b"\n", 0, error.start)
-        raise ResonanceError("RZ-0412", path=path, line=line, column=column) from error
+        fields = read_json(path)
+    except NotJson as error:
+        raise ResonanceError("RZ-0412", path=path, line=error.facts["line"], column=error.facts["column"]) from error
     if not isinstance(fields, dict):
         raise ResonanceError("RZ-0412", path=path, line=1, column=1)
     _check(fields, path)

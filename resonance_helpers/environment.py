@@ -8,7 +8,6 @@ a torch that works again: on a GPU server it is several GB that fit the driver.
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import re
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from .messages import ResonanceError, message
-from .workspace import REPOSITORY
+from .workspace import REPOSITORY, read_json
 
 Status = Literal["ok", "missing", "mismatch"]
 Version = tuple[int, int]
@@ -258,7 +257,7 @@ def find_widgets_extension(jupyter_folders: Iterable[Path]) -> str | None:
     for folder in jupyter_folders:
         package = folder / WIDGETS_EXTENSION
         if package.is_file():
-            return json.loads(package.read_text(encoding="utf-8"))["version"]
+            return read_json(package)["version"]
     return None
 
 

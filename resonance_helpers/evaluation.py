@@ -10,7 +10,6 @@ of the patient's phrases come out where nobody speaks, and does the speech gate 
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +35,7 @@ from .speech_gate import lets_through
 from .text import normalise, simplify, toneless
 from .utterances import Utterance, load_utterances
 from .whisper import Heard, SpeechModel, load_speech_model
-from .workspace import Workspace, require, write_json
+from .workspace import Workspace, read_json, require, write_json
 
 USABLE_FROM, CAREFUL_FROM = 0.8, 0.5  # lower end of the interval of whole phrases right, known phrases
 
@@ -240,7 +239,7 @@ def judge(known: BeforeAfter | None, flips: int = 0) -> Verdict:
 
 def read_report(workspace: Workspace) -> dict[str, Any]:
     """report.json as it was written. RZ-0006 before lesson 07."""
-    return json.loads(require(workspace.report_json, lesson=7).read_text(encoding="utf-8"))
+    return read_json(require(workspace.report_json, lesson=7), "splits", "train")
 
 
 # ── Which clips ──────────────────────────────────────────────────────────────
@@ -261,7 +260,7 @@ def _parts(workspace: Workspace, manifest: adapter.Manifest) -> _Parts:
     path = workspace.runs / manifest.run / "split.json"
     if not path.exists():
         raise ResonanceError("RZ-0702", path=path)
-    used = json.loads(path.read_text(encoding="utf-8"))
+    used = read_json(path, "train", "known", "new")
     trained, kept_out = set(used["train"]), {*used["known"], *used["new"]}
     left_out = used.get("left_out", ())  # longer than the model hears
     utterances = [u for u in load_utterances(workspace) if u.audio not in left_out]

@@ -3,31 +3,36 @@
 The guide has people write it by hand in Notepad, so its mistakes are Notepad's: each is named with its line, and
 nothing is guessed. A UTF-8 or UTF-16 byte-order mark is unambiguous and simply accepted. GBK (Notepad's "ANSI") is not:
 Big5 or Shift-JIS bytes read as GBK give other characters without an error, and the label is exactly what the model
-learns; so such a file is refused with the way to save it as UTF-8. Reading never changes the file.
+learns; so such a file is refused with the way to save it as UTF-8. Reading never changes the file: invisible characters
+in a text are left out when it is read, and stay in the file until ``clean_up`` is called.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
+from . import transcript
 from .messages import ResonanceError, message
 from .workspace import locked, remove_leftovers, write_text
 
 _KNOWN_KEYS = ("audio", "text", "take", "session", "split")
 _SPLITS = ("train", "test")
+_SHOWN = 60  # characters of a value that an error repeats
 CORRECTIONS = "corrections"  # the session of what was put right while the service was used: only ever trained on
 
 
 @dataclass(frozen=True)
 class Label:
-    """One entry of labels.json. ``audio`` is relative to DATA_DIR, with forward slashes and without ``./``."""
+    """One entry of labels.json. ``audio`` is relative to DATA_DIR, with forward slashes and without ``./``; ``text`` is
+    without the invisible characters that may be in the file."""
 
     audio: str
     text: str
@@ -36,17 +41,40 @@ class Label:
     split: Literal["train", "test"] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)  # keys that are not ours, in order
     keys: tuple[str, ...] = field(default=(), repr=False, compare=False)  # all keys as the file had them, for rewriting
+    written: str = field(default="", repr=False, compare=False)  # the text as the file had it, for rewriting
 
 
 def read_labels(path: Path) -> list[Label]:
     """The entries of labels.json in order.
 
     Raises RZ-0401 (missing), RZ-0402 (not JSON: line, column and the fault), RZ-0403 (wrong shape), RZ-0404 (empty
-    text), RZ-0405 (the same file twice), RZ-0408 (not UTF-8), RZ-0409 (a path out of the data folder).
+    text), RZ-0405 (the same file twice), RZ-0408 (not UTF-8), RZ-0409 (a path out of the data folder), RZ-0483 (a text
+    that ``transcript.check`` refuses).
     """
     if not path.is_file():
-        raise ResonanceError("RZ-0401", path=path)
+        raise ResonanceError("RZ-0401", path=path, close=_close(path))
     return _parse(_decode(path.read_bytes(), path), path)
+
+
+def misnamed(path: Path) -> list[str]:
+    """Files beside ``path`` that are probably meant to be it: another spelling, a second ending, a browser's (1)."""
+    if not path.parent.is_dir():
+        return []
+    others = (each.name for each in path.parent.iterdir() if each.name != path.name and not each.name.startswith("."))
+    return [
+        name for name in sorted(others) if difflib.get_close_matches(_plain(name), [_plain(path.name)], cutoff=0.85)
+    ]
+
+
+def _plain(name: str) -> str:
+    """``name`` without what a file manager or a browser adds to it."""
+    name = name.casefold().removesuffix(".txt")
+    return re.sub(r"[\s_-]*(?:[(（]\d+[)）]|副本|拷贝|copy)", "", name)
+
+
+def _close(path: Path) -> str:
+    names = misnamed(path)
+    return message("labels.close", names=" / ".join(names), name=path.name) if names else ""
 
 
 def write_labels(path: Path, labels: Iterable[Label]) -> None:
@@ -75,13 +103,18 @@ def changing(path: Path) -> Iterator[list[Label]]:
         write_labels(path, labels)
 
 
-def has_word(text: str) -> bool:
-    """Whether ``text`` may stand in an entry: a letter, a character or a digit is in it."""
-    return any(character.isalnum() for character in text)
+def clean_up(path: Path) -> int:
+    """Take the invisible characters out of the texts in the file itself, for who was asked; how many texts changed."""
+    with changing(path) as labels:
+        dirty = [label for label in labels if transcript.invisible(label.written)]
+        labels[:] = [replace(label, written="") if label in dirty else label for label in labels]
+    return len(dirty)
 
 
 def _entry(label: Label) -> dict[str, Any]:
     ours = {key: getattr(label, key) for key in _KNOWN_KEYS}
+    if label.written and transcript.clean(label.written) == label.text:
+        ours["text"] = label.written
     unset = {"take": 1, "session": None, "split": None}
     wanted = {key: value for key, value in ours.items() if key in label.keys or value != unset.get(key, "")}
     everything = {**wanted, **label.extra}
@@ -106,13 +139,16 @@ def _parse(text: str, path: Path) -> list[Label]:
     except json.JSONDecodeError as error:
         position, fault = _fault(text, error)
         raise _not_json(path, text, position, fault) from error
+    except (RecursionError, ValueError) as error:  # brackets in brackets without end; a number of thousands of digits
+        raise _shape(path, "endless") from error
     if not isinstance(entries, list):
         raise _shape(path, "top", found=_kind(entries))
-    lines = _entry_lines(text)
+    lines: list[int] = []
     labels: list[Label] = []
     first_of: dict[str, int] = {}
-    for number, (entry, line) in enumerate(zip(entries, lines, strict=True), start=1):
-        label = _label(entry, path, number, line)
+    for number, (entry, line) in enumerate(_entries(text, path), start=1):
+        lines.append(line)
+        label = as_label(entry, path, number, line)
         same = unicodedata.normalize("NFC", label.audio)  # macOS takes accents apart
         if same in first_of:
             first = {"first": first_of[same], "first_line": lines[first_of[same] - 1]}
@@ -122,18 +158,33 @@ def _parse(text: str, path: Path) -> list[Label]:
     return labels
 
 
-def _entry_lines(text: str) -> list[int]:
-    """The line on which each entry of a JSON list begins, counted from 1."""
-    decoder, lines = json.JSONDecoder(), []
-    line, counted = 1, 0
+def _entries(text: str, path: Path) -> Iterator[tuple[Any, int]]:
+    """The entries of a JSON list, each with the line on which it begins, counted from 1."""
+    decoder = json.JSONDecoder(object_pairs_hook=_object)
+    number, line, counted = 1, 1, 0
     position = _skip_space(text, text.index("[") + 1)
     while text[position] != "]":
         line, counted = line + text.count("\n", counted, position), position
-        lines.append(line)
-        position = _skip_space(text, decoder.raw_decode(text, position)[1])
+        try:
+            entry, position = decoder.raw_decode(text, position)
+        except _Twice as twice:
+            raise _shape(path, "twice", entry=number, line=line, key=twice) from twice
+        yield entry, line
+        number, position = number + 1, _skip_space(text, position)
         if text[position] == ",":
             position = _skip_space(text, position + 1)
-    return lines
+
+
+class _Twice(Exception):
+    """A key that stands twice in one JSON object. Python would take the last one and say nothing."""
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _Twice(next(key for key in found if keys.count(key) > 1))
+    return found
 
 
 def _skip_space(text: str, position: int) -> int:
@@ -143,34 +194,43 @@ def _skip_space(text: str, position: int) -> int:
 
 
 # ── One entry ────────────────────────────────────────────────────────────────
-def _label(entry: Any, path: Path, number: int, line: int) -> Label:
+def as_label(entry: Any, path: Path, number: int, line: int) -> Label:
+    """The label that ``entry`` of a file is, number ``number`` of it on ``line``. Raises RZ-0403, RZ-0404, RZ-0409 and
+    RZ-0483."""
     where = {"entry": number, "line": line}
     if not isinstance(entry, dict):
         raise _shape(path, "entry", **where, found=_kind(entry))
     for key in ("audio", "text"):
         if key not in entry:
-            raise _shape(path, "missing", **where, key=key)
+            raise _shape(path, "missing", **where, key=key, found=", ".join(map(_shown, entry)) or "–")
         if not isinstance(entry[key], str):
             raise _shape(path, "string", **where, key=key, found=_kind(entry[key]))
-    text = entry["text"].strip()
-    if not has_word(text):
-        raise ResonanceError("RZ-0404", path=path, audio=entry["audio"], **where)
     return Label(
         audio=_audio(entry["audio"], path, where),
-        text=text,
+        text=_text(entry["text"], path, {**where, "audio": entry["audio"]}),
         take=_take(entry.get("take", 1), path, where),
         session=_session(entry.get("session"), path, where),
         split=_split(entry.get("split"), path, where),
         extra={key: value for key, value in entry.items() if key not in _KNOWN_KEYS},
         keys=tuple(entry),
+        written=entry["text"],
     )
+
+
+def _text(text: str, path: Path, where: Mapping[str, Any]) -> str:
+    if not transcript.clean(text):
+        raise ResonanceError("RZ-0404", path=path, **where)
+    try:
+        return transcript.check(text)
+    except ResonanceError as error:
+        raise ResonanceError("RZ-0483", path=path, problem=error, **where) from error
 
 
 def _audio(audio: str, path: Path, where: Mapping[str, int]) -> str:
     """``audio`` with forward slashes and without ``./``, if it stays inside the data folder; a whole path into that
     folder, here or where the file was written, as what it is there."""
     if any(unicodedata.category(character) == "Cc" for character in audio):
-        raise _shape(path, "backslash", **where, found=json.dumps(audio, ensure_ascii=False))
+        raise _shape(path, "backslash", **where, found=_shown(audio))
     windows = PureWindowsPath(audio.strip('"\u202a\u202c '))  # what Windows copies along with a path
     inside = _below(path.parent, windows) if windows.root else None
     relative = inside or PurePosixPath(audio.replace("\\", "/"))
@@ -203,7 +263,7 @@ def _as_seen(part: str) -> str:
 
 def _take(take: Any, path: Path, where: Mapping[str, int]) -> int:
     if not isinstance(take, int) or isinstance(take, bool) or take < 1:
-        raise _shape(path, "take", **where, found=json.dumps(take, ensure_ascii=False))
+        raise _shape(path, "take", **where, found=_shown(take))
     return take
 
 
@@ -215,12 +275,18 @@ def _session(session: Any, path: Path, where: Mapping[str, int]) -> str | None:
 
 def _split(split: Any, path: Path, where: Mapping[str, int]) -> Literal["train", "test"] | None:
     if split is not None and split not in _SPLITS:
-        raise _shape(path, "split", **where, found=json.dumps(split, ensure_ascii=False))
+        raise _shape(path, "split", **where, found=_shown(split))
     return split
 
 
 def _shape(path: Path, problem: str, **facts: Any) -> ResonanceError:
     return ResonanceError("RZ-0403", path=path, problem=message(f"labels.shape.{problem}", **facts))
+
+
+def _shown(value: Any) -> str:
+    """A JSON value as the file has it, or its beginning."""
+    shown = json.dumps(value, ensure_ascii=False)
+    return shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "…"
 
 
 def _kind(value: Any) -> str:

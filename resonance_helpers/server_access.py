@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import getpass
 import ipaddress
-import json
 import os
 import platform
 import re
@@ -22,6 +21,7 @@ from typing import Any
 
 from .messages import ResonanceError, message
 from .settings import AUTODL_PORTS
+from .workspace import read_json
 
 SSH_PORT = 22  # where ssh goes when no -p is given
 MAX_PORT = 65_535
@@ -282,7 +282,7 @@ def _jupyter_servers() -> Iterator[dict[str, Any]]:
     data_dir = Path(os.environ.get("JUPYTER_DATA_DIR", default))
     for file in Path(os.environ.get("JUPYTER_RUNTIME_DIR", data_dir / "runtime")).glob("jpserver-*.json"):
         try:
-            yield json.loads(file.read_text(encoding="utf-8"))
+            yield read_json(file)
         except (OSError, ValueError):  # half written, or another user's: not our server
             continue
 

@@ -68,6 +68,8 @@ SAMPLE_PATIENT = "sample"
 # ── Data ─────────────────────────────────────────────────────────────────────
 MIN_RECORDINGS = 10  # fewer cannot be split into train, dev and test at all
 TEST_FRACTION = 0.15  # of all clips, where labels.json marks no test: every phrase held out is one the adapter lacks
+LONGEST_TEXT = 60  # Chinese characters, or three times as many letters; more than anybody says in the 30 s of a clip
+LIKELY_WHOLE = 32  # Chinese characters; of common ones whisper-base makes 38 tokens, the practice model 40
 GUIDE_RECORDINGS = (50, 100)  # what the guide asks for
 
 # How often each recording comes up while the best step is chosen. Measured well at 9–14 (benchmarks/RESULTS.md); a

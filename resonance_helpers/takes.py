@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from .audio import write_wav
-from .labels import CORRECTIONS, Label, changing, has_word
+from .labels import CORRECTIONS, Label, changing
 from .messages import ResonanceError
 from .text import normalise
+from .transcript import check
 from .utterances import is_named_as_recording, name_suffix, repaired, stem
 from .workspace import Workspace, replacing
 
@@ -31,16 +32,15 @@ def add_take(
     samples: np.ndarray,
     text: str,
     session: str | None = None,
-    check: Callable[[Sequence[Label]], None] = lambda _: None,
+    accept: Callable[[Sequence[Label]], None] = lambda _: None,
 ) -> Label:
     """Write ``samples`` (n,), 16 kHz mono, as one more take of ``text``; its entry in labels.json.
 
-    Where the labels say which recordings are the test, it is to be trained on; a correction always is. ``check`` sees
+    Where the labels say which recordings are the test, it is to be trained on; a correction always is. ``accept`` sees
     the labels first, which nobody changes before the take is among them, and may raise an error of its own. Raises
-    RZ-0417 for the bundled sample, RZ-0416 for a text without a word, RZ-0004 (disk full), and what ``labels.changing``
-    raises.
+    RZ-0417 for the bundled sample, RZ-0004 (disk full), and what ``transcript.check`` and ``labels.changing`` raise.
     """
-    return _add(workspace, text, session, ".wav", lambda path: write_wav(path, samples), check)
+    return _add(workspace, text, session, ".wav", lambda path: write_wav(path, samples), accept)
 
 
 def add_file(workspace: Workspace, source: Path, text: str, session: str | None = None) -> Label:
@@ -74,7 +74,7 @@ def next_label(
     take = max((label.take for label in labels if _same(label, text)), default=0) + 1
     return Label(
         audio=_free_name(workspace, labels, text, take, suffix),
-        text=text.strip(),
+        text=text,
         take=take,
         session=session,
         split="train" if session == CORRECTIONS or are_marked(labels) else None,
@@ -92,14 +92,13 @@ def _add(
     session: str | None,
     suffix: str,
     write: Callable[[Path], None],
-    check: Callable[[Sequence[Label]], None] = lambda _: None,
+    accept: Callable[[Sequence[Label]], None] = lambda _: None,
 ) -> Label:
     if workspace.is_sample:  # nobody has agreed to what is trained on the sample
         raise ResonanceError("RZ-0417")
-    if not (has_word(text) and normalise(text)):  # ℃ is 度 when compared, but no word where it stands
-        raise ResonanceError("RZ-0416", text=text)
+    text = check(text)
     with changing(workspace.labels) as labels:
-        check(labels)
+        accept(labels)
         label = next_label(workspace, labels, text, session, suffix)
         write(workspace.data_dir / label.audio)
         labels.append(label)
@@ -108,7 +107,7 @@ def _add(
 
 def _free_name(workspace: Workspace, labels: Sequence[Label], text: str, take: int, suffix: str) -> str:
     """Where the take goes, relative to DATA_DIR: a name that no file has, whatever its suffix."""
-    words = _NOT_IN_NAMES.sub("_", repaired(text.strip())).strip("_")[:_LONGEST_NAME]
+    words = _NOT_IN_NAMES.sub("_", repaired(text)).strip("_")[:_LONGEST_NAME]
     first = f"{_number(labels, text):03d}_{words}"
     used = {stem(path.name) for path in workspace.audio_raw.glob("*")}
     used |= {stem(label.audio.rpartition("/")[2]) for label in labels}

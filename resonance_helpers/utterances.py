@@ -30,6 +30,7 @@ from .workspace import (
     files_in,
     is_rubbish,
     misplaced,
+    read_json,
     require,
     write_json,
 )
@@ -88,7 +89,7 @@ def read_index(workspace: Workspace) -> dict[str, Conversion]:
     if not path.exists():
         return {}
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["conversions"]
+        entries = read_json(path)["conversions"]
         conversions = [Conversion(**entry) for entry in entries]
     except (ValueError, KeyError, TypeError) as error:
         raise ResonanceError("RZ-0522", path=path) from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any, cast
 
@@ -81,11 +82,23 @@ class SpeechModel:
         """What the decoder learns to say after its start token: language, task, no timestamps, ``text``, end.
 
         ``bare`` leaves the task out, as ``generate`` of transformers does when it is told no language. The tokenizer
-        writes the start token too; the model puts its own in front of the labels, and there must be one.
+        writes the start token too; the model puts its own in front of the labels, and there must be one. Commands of
+        the model are never taken from ``text`` (RZ-0481): it would learn to end, or to change the language, where a
+        person says a word.
         """
         start, language, task, *rest = self.processor.tokenizer(text).input_ids
         assert start == self.whisper.config.decoder_start_token_id
+        if commands := self._commands.intersection(rest[1:-1]):  # between no timestamps and the end
+            raise ResonanceError("RZ-0481", text=text, token=self.processor.tokenizer.decode([min(commands)]))
         return [language, *rest] if bare else [language, task, *rest]
+
+    def tokens_of(self, text: str) -> int:
+        """How many tokens an answer that says ``text`` takes, its end included; ``MAX_NEW_TOKENS`` is all there is."""
+        return len(self.label_ids(text)) - (len(self.prompt) - 1)
+
+    @cached_property
+    def _commands(self) -> frozenset[int]:
+        return frozenset(self.processor.tokenizer.added_tokens_decoder)
 
     def recognise(
         self,

@@ -28,6 +28,7 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from .messages import ResonanceError, message
+from .parameters import check_parameters
 from .settings import AUDIO_SUFFIXES, RARE_AUDIO_SUFFIXES, SAMPLE_PATIENT
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -122,23 +123,53 @@ def open_workspace(
     """The workspace that a lesson's parameters name.
 
     An empty ``output_dir`` is ``workspaces/<patient_id>`` in the repository (ignored by git). An empty ``data_dir`` is
-    a copy of the bundled sample inside the output folder, made once. Raises RZ-0002 (patient id), RZ-0003 (no such
-    folder).
+    a copy of the bundled sample inside the output folder, made once. Raises RZ-0001 and RZ-1405 (parameters), RZ-0002
+    (patient id), RZ-0003 (no such folder), RZ-0011 (a locale without Chinese), RZ-0012 (a folder that can't be).
     """
+    check_parameters({"DATA_DIR": data_dir, "OUTPUT_DIR": output_dir, "PATIENT_ID": patient_id})
     check_patient_id(patient_id)
-    output = Path(output_dir).expanduser().resolve() if output_dir else REPOSITORY / "workspaces" / patient_id
+    require_unicode_names()
+    output = _folder("OUTPUT_DIR", output_dir or REPOSITORY / "workspaces" / patient_id)
     sample_copy = output / "sample_data"
     if data_dir:
-        data = Path(data_dir).expanduser().resolve()
+        data = _folder("DATA_DIR", data_dir)
         if not data.is_dir():
             raise ResonanceError("RZ-0003", path=data)
         workspace = Workspace(data, output, patient_id, is_sample=data == sample_copy)
     else:
         workspace = Workspace(sample_copy, output, patient_id, is_sample=True)
-        _copy_sample(sample_copy)
-    make_folder(output)
+        with _said_of("OUTPUT_DIR", output):
+            _copy_sample(sample_copy)
+    with _said_of("OUTPUT_DIR", output):
+        make_folder(output)
     _keep_library_caches_inside(workspace.cache)
     return workspace
+
+
+def require_unicode_names() -> None:
+    """RZ-0011 where the locale has no Chinese: not one of the files that the lessons work on could be opened."""
+    try:
+        os.fsencode("我想喝水")
+    except UnicodeEncodeError as error:
+        raise ResonanceError("RZ-0011", encoding=sys.getfilesystemencoding()) from error
+
+
+def _folder(name: str, given: str | Path) -> Path:
+    """The folder that a parameter means. RZ-0012 where no folder can be called so."""
+    with _said_of(name, given):
+        folder = Path(given).expanduser().resolve()
+        str(folder).encode()
+        folder.exists()  # a name that is too long
+        return folder
+
+
+@contextmanager
+def _said_of(name: str, given: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~ of nobody
+        reason = getattr(error, "strerror", None) or error
+        raise ResonanceError("RZ-0012", name=name, value=given, reason=reason) from error
 
 
 def check_patient_id(patient_id: str) -> str:
@@ -164,6 +195,42 @@ def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+class NotJson(ResonanceError, ValueError):
+    """A file that is not the JSON it should be; a ValueError too, for who goes on without it."""
+
+
+def read_json(path: Path, *keys: str, an_object: bool = False) -> Any:
+    """What a JSON file in UTF-8 holds: anything, an object, or an object that has all of ``keys``.
+
+    Whatever is wrong with it is ``NotJson``, RZ-0010, which names the place; OSError where there is no file to read.
+    """
+    return parse_json(path.read_bytes(), path, *keys, an_object=an_object)
+
+
+def parse_json(data: bytes, path: Path, *keys: str, an_object: bool = False) -> Any:
+    """As ``read_json``, of bytes that were read from ``path``."""
+    try:
+        text = data.decode("utf-8-sig")
+        value = json.loads(text)
+    except UnicodeDecodeError as error:
+        line, column = data.count(b"\n", 0, error.start) + 1, error.start - data.rfind(b"\n", 0, error.start)
+        raise _not_json(path, "utf8", line, column) from error
+    except json.JSONDecodeError as error:
+        raise _not_json(path, "syntax", error.lineno, error.colno) from error
+    except (RecursionError, ValueError) as error:  # brackets in brackets without end; a number of thousands of digits
+        raise _not_json(path, "endless") from error
+    if (keys or an_object) and not isinstance(value, dict):
+        raise _not_json(path, "object")
+    if missing := [key for key in keys if key not in value]:
+        raise _not_json(path, "key", key=missing[0])
+    return value
+
+
+def _not_json(path: Path, problem: str, line: int = 1, column: int = 1, key: str = "") -> NotJson:
+    problem = message(f"json.problem.{problem}", line=line, column=column, key=key)
+    return NotJson("RZ-0010", path=path, line=line, column=column, problem=problem)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from resonance_helpers import ResonanceError, __version__
 from resonance_helpers.cli import app, parse_lessons, parse_setting
 from resonance_helpers.messages import LANGUAGES, message
+from resonance_helpers.workspace import REPOSITORY
 
 CLI = [sys.executable, "-c", "from resonance_helpers.cli import app; app()"]
 
@@ -108,3 +109,53 @@ def test_a_console_that_cannot_print_an_emoji_is_no_crash() -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "gbk"}
     done = subprocess.run([*CLI, "run", "--lessons", "0"], env=environment, capture_output=True, check=False)
     assert done.returncode == 1 and "RZ-1402" in done.stderr.decode("gbk")
+
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}  # a server on which nobody set a language
+SERVICE = [sys.executable, "-m", "resonance_helpers.service"]
+CHINESE = "我的训练数据"
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        ([*CLI, "run", "--data", CHINESE, "--output", CHINESE], 1),
+        ([*CLI, "run", "--data", CHINESE, "--lessons", "99"], 1),
+        ([*CLI, "run", "--set", CHINESE], 1),
+        ([*CLI, "export", "--data", CHINESE], 1),
+        ([*CLI, "serve", CHINESE], 1),
+        ([*CLI, "keys", "make", CHINESE, "--everybody", "--note", CHINESE], 1),
+        ([*CLI, "forget", "anna", "--data", CHINESE], 1),
+        ([*CLI, "check-service", CHINESE], 1),
+        ([*CLI, CHINESE], 2),
+        ([*CLI, "--help"], 0),
+        ([*CLI, "version"], 0),
+        ([*SERVICE, CHINESE], 1),
+        ([*SERVICE, "--help"], 0),
+    ],
+    ids=lambda given: " ".join(given[2:]).replace(CHINESE, "…")[-40:] if isinstance(given, list) else "",
+)
+def test_a_locale_without_chinese_is_a_sentence(command: list[str], status: int, tmp_path: Path) -> None:
+    (tmp_path / CHINESE).mkdir()
+    environment = {**os.environ, **ASCII, "PYTHONPATH": str(REPOSITORY)}
+    environment.pop("PYTHONIOENCODING", None)
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, check=False)
+    said = (done.stdout + done.stderr).decode("utf-8")
+    assert done.returncode == status and "Traceback" not in said and "\ufffd" not in said, said
+    if status == 1:
+        assert "[RZ-0011]" in said and "LC_ALL=C.UTF-8" in said and "终端" in said
+    assert [each.name for each in tmp_path.iterdir()] == [CHINESE] and not any((tmp_path / CHINESE).iterdir())
+
+
+def test_a_workspace_in_a_locale_without_chinese_is_a_sentence(tmp_path: Path) -> None:
+    program = "import sys\nfrom resonance_helpers import open_workspace\nopen_workspace(sys.argv[1], sys.argv[1])"
+    environment = {**os.environ, **ASCII, "PYTHONPATH": str(REPOSITORY)}
+    (tmp_path / CHINESE).mkdir()
+    call = [sys.executable, "-c", program, str(tmp_path / CHINESE)]
+    done = subprocess.run(call, env=environment, capture_output=True, check=False)
+    assert done.returncode == 1 and b"RZ-0011" in done.stderr.splitlines()[-1]
+
+
+def test_a_path_that_is_no_text_is_shown_as_far_as_it_can_be() -> None:
+    shown = str(ResonanceError("RZ-0003", path=os.fsdecode("数据".encode()[:4]) + "\ud83d"))
+    assert "数\ufffd\ufffd" in shown.encode().decode()

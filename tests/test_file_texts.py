@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sounds import put
 
 from resonance_helpers.recordings.arrivals import arrived
-from resonance_helpers.recordings.file_texts import guess_text, texts_beside
+from resonance_helpers.recordings.file_texts import guess_text, says_texts, texts_beside
 
 
 def told(folder: Path) -> dict[str, str | None]:
@@ -44,6 +44,23 @@ def test_the_labels_file_nearest_to_a_recording_is_believed(tmp_path: Path) -> N
     put(tmp_path / "set", {"a/001.wav": b""}, [{"audio": "a/001.wav", "text": "我很疼"}])
     put(tmp_path / "set" / "a", {}, [{"audio": "001.wav", "text": "不要"}])
     assert told(tmp_path / "set") == {"a/001.wav": "不要", "a/labels.json": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metadata.csv", "file_name,transcription\na/001.wav,我很疼\n".encode()),
+        ("metadata.jsonl", '{"file_name": "001.wav", "text": "我很疼"}\n'.encode()),
+        ("表.csv", "录音,文字\r\na\\001.wav,我很疼\r\n".encode("gbk")),
+    ],
+)
+def test_a_table_of_another_program_that_came_along_is_believed(tmp_path: Path, name: str, content: bytes) -> None:
+    put(tmp_path, {"a/001.wav": b"", "a/002.wav": b"", name: content, "prices.csv": b"a,b\n1,2"})
+    found = arrived(tmp_path, tmp_path / "no zips")
+    texts, notes = texts_beside(found)
+    assert {path.name: text for path, text in texts.items()} == {"001.wav": "我很疼"}
+    assert name in notes[0] and ("GBK" in notes[-1]) == (name == "表.csv")
+    assert [file.shown for file in found if says_texts(file.path)] == [name]
 
 
 # ── What a name says ─────────────────────────────────────────────────────────

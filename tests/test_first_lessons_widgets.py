@@ -159,6 +159,26 @@ def test_the_editor_writes_no_empty_text(workspace: Workspace) -> None:
     assert "❌" in editor.answer.value and workspace.labels.read_bytes() == before
 
 
+def test_the_editor_takes_no_text_that_cannot_be_learned(workspace: Workspace) -> None:
+    before = workspace.labels.read_bytes()
+    editor = LabelEditor(workspace, recordings.check(workspace))
+    for text, code in (("<|endoftext|>", "RZ-0481"), ("水" * 600, "RZ-0482"), ("……", "RZ-0416")):
+        editor.text.value = text
+        editor.button.click()
+        assert code in editor.answer.value and workspace.labels.read_bytes() == before
+
+
+def test_the_editor_removes_invisible_characters_when_it_is_told_to(workspace: Workspace) -> None:
+    assert LabelEditor(workspace, recordings.check(workspace)).clean.layout.display == "none"
+    clean = workspace.labels.read_text(encoding="utf-8")
+    workspace.labels.write_text(clean.replace('"我很疼"', '"我\u200b很疼"'), encoding="utf-8")
+    editor = LabelEditor(workspace, recordings.check(workspace))
+    assert editor.clean.layout.display == "" and "\u200b" in workspace.labels.read_text(encoding="utf-8")
+    editor.clean.click()
+    assert "✅" in editor.answer.value and editor.clean.layout.display == "none"
+    assert json.loads(workspace.labels.read_text(encoding="utf-8")) == json.loads(clean)
+
+
 def test_the_editor_says_when_labels_were_broken_meanwhile(workspace: Workspace) -> None:
     editor = LabelEditor(workspace, recordings.check(workspace))
     workspace.labels.write_text("[{]", encoding="utf-8")

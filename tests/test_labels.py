@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resonance_helpers import ResonanceError
-from resonance_helpers.labels import Label, read_labels, write_labels
+from resonance_helpers.labels import Label, changing, clean_up, read_labels, write_labels
 
 GUIDE = """[
   {"audio": "audio/001_我想喝水.wav", "text": "我想喝水"},
@@ -227,6 +227,12 @@ def test_gbk_is_named_with_the_way_out(refused: Refusal, lang: str, newline: str
         ("[\n null]", "第 1 条（第 2 行）", "entry 1 (line 2)"),
         ('[\n{"audio": "a.wav",\n"text": "疼"},\n\n{"text": "疼"}]', "第 2 条（第 5 行）", "entry 2 (line 5)"),
         ('[{"audio": "a.wav"}]', '缺少 "text"', 'no "text"'),
+        ('[{"path": "a.wav", "sentence": "疼"}]', '有的是："path", "sentence"', 'it has: "path", "sentence"'),
+        ('[\n{"audio": "a.wav",\n "text": "疼",\n "text": "停"}]', '（第 2 行）里 "text" 写了两次', '"text" twice'),
+        ('[{"audio": "a.wav", "text": "疼", "x": [{"k": 1, "k": 2}]}]', '"k" 写了两次', '"k" twice'),
+        ("[" * 100_000 + "]" * 100_000, "太多层", "too many times"),
+        ('[{"audio": "a.wav", "text": "疼", "x": ' + "[" * 100_000 + "]" * 100_000 + "}]", "太多层", "too many times"),
+        (f'[{{"audio": "a.wav", "text": "疼", "take": {"9" * 5000}}}]', "几千位", "thousands of digits"),
         (entry(audio=3), '"audio" 应该是引号里的文字', '"audio" should be a text'),
         (entry(text=110), "一个数字", "a number"),
         (entry(text=None), "null", "null"),
@@ -251,12 +257,65 @@ def test_wrong_shapes(refused: Refusal, lang: str, content: str, zh: str, en: st
     assert '"audio": "audio/001_我想喝水.wav"' in str(error)
 
 
-@pytest.mark.parametrize("text", ["", "  ", "\u3000", "？", "……", "\ufeff"])
+@pytest.mark.parametrize("text", ["", "  ", "\u3000", "\ufeff", "\u200b\n"])
 def test_empty_text(refused: Refusal, lang: str, text: str) -> None:
     error = refused('[{"audio": "audio/b.wav", "text": "疼"},\n' + entry(text=text)[1:])
     assert error.code == "RZ-0404"
     assert {"zh": "第 2 条（第 2 行）", "en": "entry 2 (line 2)"}[lang] in str(error)
     assert "audio/a.wav" in str(error)
+
+
+TEXTS = [  # the text as JSON has it, whether it is refused, and the code or what training reads
+    (r"我想喝水\ud83d", "RZ-0480"),
+    (r"\udc00我想喝水", "RZ-0480"),
+    ("我想喝\ufffd", "RZ-0480"),
+    ("我想喝水\ue412", "RZ-0480"),
+    ("我想喝水<|endoftext|>", "RZ-0481"),
+    ("<|0.00|>我想喝水", "RZ-0481"),
+    (r"<|end\u200boftext|>我想喝水", "RZ-0481"),
+    ("？！……", "RZ-0416"),
+    (r"\ud83d\ude00", "RZ-0416"),
+    ("水" * 600, "RZ-0482"),
+    ("water " * 100, "RZ-0482"),
+    ("水" * 60, "水" * 60),
+    ("I would like a glass of water, and then I want to go to sleep", None),
+    (r"我\u200b想\u0000喝\ufe0f水", "我想喝水"),
+    (r"\ufeff我想\n喝\u2067水\u00ad\u202e", "我想 喝水"),
+    (r"我想喝水\ud83d\ude00", "我想喝水😀"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), TEXTS)
+def test_every_text_is_read_clean_or_refused_with_its_reason(path: Path, lang: str, text: str, expected: str) -> None:
+    path.write_text(f'[\n{{"audio": "audio/a.wav", "text": "{text}"}}]', encoding="utf-8")
+    before = path.read_bytes()
+    if expected and expected.startswith("RZ-"):
+        with pytest.raises(ResonanceError) as caught:
+            read_labels(path)
+        said = str(caught.value)
+        assert caught.value.code == "RZ-0483" and f"[{expected}]" in said and "audio/a.wav" in said
+        assert {"zh": "第 1 条（第 2 行）", "en": "entry 1 (line 2)"}[lang] in said
+        assert len(said.encode()) < 1200, "said in full, and printable"
+    else:
+        assert read_labels(path)[0].text == (expected or text)
+    assert path.read_bytes() == before
+
+
+def test_a_file_is_cleaned_only_on_request_and_only_in_its_texts(path: Path) -> None:
+    path.write_text(
+        '[{"n": "\u200b", "audio": "a.wav", "text": "我\u200b想\ufeff"},{"audio": "b.wav", "text": " 停 "}]'
+    )
+    with changing(path) as labels:
+        labels.append(Label("c.wav", "疼"))
+    kept = [entry["text"] for entry in json.loads(path.read_text())]
+    assert kept == ["我\u200b想\ufeff", " 停 ", "疼"], "somebody else's new take changes no text"
+    assert clean_up(path) == 1
+    assert json.loads(path.read_text()) == [
+        {"n": "\u200b", "audio": "a.wav", "text": "我想"},
+        {"audio": "b.wav", "text": " 停 "},
+        {"audio": "c.wav", "text": "疼"},
+    ]
+    assert clean_up(path) == 0
 
 
 @pytest.mark.parametrize(

@@ -16,14 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resonance_helpers import ResonanceError, Workspace
-from resonance_helpers.labels import Label, has_word, read_labels, write_labels
+from resonance_helpers.labels import Label, read_labels, write_labels
 from resonance_helpers.takes import add_take
 from resonance_helpers.text import normalise
+from resonance_helpers.transcript import check, clean, has_word, invisible, unfit
 from resonance_helpers.utterances import repaired
 
 SOUND = np.zeros(160, dtype=np.float32)
 ANY = st.text(max_size=20)  # surrogates aside, whatever Unicode has
-WORDS = st.text(max_size=12).map(lambda text: f"{text}字").map(str.strip)
+WORDS = st.text(max_size=12).map(lambda text: clean(f"{text}字")).filter(lambda text: not unfit(text))
 NAMES = st.text(st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="/\\:."), min_size=1, max_size=12)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | ANY,
@@ -121,6 +122,28 @@ def test_any_bytes_are_read_or_refused(path: Path, content: bytes) -> None:
     assert path.read_bytes() == content
 
 
+# ── Texts ────────────────────────────────────────────────────────────────────
+UNSEEN = "\u200b\ufeff\0\n\u2028\u202e\u2066\u00ad\ufe0f\u3164\U000e0041\x7f"
+
+
+@given(st.text(st.sampled_from(UNSEEN) | st.characters(categories=("L", "N", "P", "Z", "Cc", "Cf")), max_size=20))
+def test_what_is_read_has_nothing_invisible_and_what_was_written_stays(path: Path, text: str) -> None:
+    path.write_text(json.dumps([{"audio": "a.wav", "text": text}]), encoding="utf-8")
+    try:
+        (label,) = read_labels(path)
+    except ResonanceError as error:
+        assert error.code in ("RZ-0404", "RZ-0483")
+        return
+    assert not invisible(label.text) and label.text == clean(label.text) == check(text)
+    write_labels(path, [label])
+    assert json.loads(path.read_text(encoding="utf-8"))[0]["text"] == text
+
+
+@given(ANY)
+def test_what_says_something_says_something_when_compared(text: str) -> None:
+    assert not has_word(text) or normalise(text)
+
+
 # ── Names ────────────────────────────────────────────────────────────────────
 HOSTILE = [
     *("con", "NUL", "ＣＯＮ", "水.", " 水 ", "..", "../水", "a b", "a_b", "A B"),
@@ -145,8 +168,7 @@ def test_takes_of_any_text_get_names_that_every_system_bears(
         try:
             added.append(add_take(workspace, SOUND, text))
         except ResonanceError as error:
-            assert error.code == "RZ-0416"
-            assert not (has_word(text) and normalise(text))
+            assert error.code in ("RZ-0416", "RZ-0480", "RZ-0481", "RZ-0482") and unfit(clean(text))
     files = [path.relative_to(folder).as_posix() for path in workspace.audio_raw.rglob("*")]
     assert sorted(files) == sorted([*theirs, *(label.audio for label in added)])
     assert all((folder / name).read_bytes() == b"theirs" for name in theirs)

@@ -18,7 +18,8 @@ from pypinyin import Style, lazy_pinyin
 from resonance_helpers import ResonanceError, Workspace, phrases
 from resonance_helpers.labels import Label, write_labels
 from resonance_helpers.phrases import Phrase
-from resonance_helpers.phrases.lists import LONGEST_PHRASE, MOST_BYTES, MOST_PHRASES
+from resonance_helpers.phrases.lists import MOST_BYTES, MOST_PHRASES
+from resonance_helpers.settings import LONGEST_TEXT
 from resonance_helpers.text import normalise, toneless
 from resonance_helpers.widgets import PhraseList, phrase_list, show_phrases
 
@@ -181,7 +182,7 @@ def test_any_list_is_written_as_it_is_read_or_refused(
         ([Phrase("停"), Phrase("停！")], "RZ-0445", "第 2 行「停！」和第 1 行"),
         ([Phrase("停"), Phrase(" ")], "RZ-0445", "第 2 行是空的"),
         ([Phrase("停"), Phrase("💧")], "RZ-0445", "没有字"),
-        ([Phrase("停"), Phrase("水" * (LONGEST_PHRASE + 1))], "RZ-0445", "太长"),
+        ([Phrase("停"), Phrase("水" * (LONGEST_TEXT + 1))], "RZ-0445", "太长"),
     ],
 )
 def test_what_reading_would_leave_out_is_not_written(

@@ -154,6 +154,30 @@ def test_each_trouble_is_a_row_and_the_rest_goes_on(
     assert snapshot(workspace.data_dir) == before
 
 
+def test_invisible_characters_are_said_and_stay_in_the_file(workspace: Workspace) -> None:
+    files = list(fill(workspace))
+    put(
+        workspace.data_dir,
+        {},
+        [{"audio": name, "text": "一\u200b\ufeff" + chr(0x4E00 + i)} for i, name in enumerate(files)],
+    )
+    before = snapshot(workspace.data_dir)
+    result = recordings.check(workspace)
+    assert [notice.code for notice in result.notices] == ["RZ-0485"] and result.is_ready
+    assert "U+200B, U+FEFF" in result.notices[0].sentence and files[0] in result.notices[0].sentence
+    assert {len(row.text) for row in result.rows} == {2} and snapshot(workspace.data_dir) == before
+    assert recordings.clean_up(workspace.labels) == len(files)
+    assert not recordings.check(workspace).notices
+
+
+def test_long_texts_are_named_before_the_model_counts_them(workspace: Workspace) -> None:
+    first, second, *others = fill(workspace)
+    texts = {first: "水" * 33, second: "水" * 32, **{name: chr(0x4E00 + i) for i, name in enumerate(others)}}
+    put(workspace.data_dir, {}, [{"audio": name, "text": text} for name, text in texts.items()])
+    (notice,) = [each for each in recordings.check(workspace).notices if each.code == "RZ-0492"]
+    assert first in notice.sentence and second not in notice.sentence
+
+
 def test_recordings_without_labels_raise(workspace: Workspace) -> None:
     put(workspace.data_dir, {"audio_raw/001.wav": wav(voice(1.0, SAMPLE_RATE))})
     with pytest.raises(ResonanceError, match="RZ-0401"):

@@ -102,6 +102,16 @@ def test_what_says_nothing_is_refused_and_may_be_said_again(url: str, text: str)
     assert correct(url, answer).status_code == 204
 
 
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("<|endoftext|>水", "RZ-0481"), ("水\ue412", "RZ-0480"), ("水" * 61, "RZ-0482"), ("℃", "RZ-0416")],
+)
+def test_what_no_model_can_learn_is_refused_and_may_be_said_again(url: str, text: str, code: str) -> None:
+    answer = post(url).headers[ANSWER_HEADER]
+    refused(correct(url, answer, text), code)
+    assert correct(url, answer).status_code == 204
+
+
 def test_without_consent_nothing_is_kept(url: str, data: Path) -> None:
     assert ANSWER_HEADER not in post(url, data={"patient_id": "bob"}).headers
     (data / "bob" / "consent.json").unlink()

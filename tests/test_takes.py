@@ -54,17 +54,36 @@ def test_a_file_that_is_there_keeps_its_name(workspace: Workspace) -> None:
     assert theirs.read_bytes() == b"theirs"
 
 
-@pytest.mark.parametrize("text", ["../../etc/passwd", "a/b\\c:d*e", "con ", "水" * 300, ".隐藏", "🚰水"])
+@pytest.mark.parametrize("text", ["../../etc/passwd", "a/b\\c:d*e", "con ", "水" * 60, ".隐藏", "🚰水"])
 def test_any_text_gives_a_name_inside_the_folder(workspace: Workspace, text: str) -> None:
     label = add_take(workspace, SOUND, text)
     assert (workspace.data_dir / label.audio).resolve().parent == workspace.audio_raw.resolve()
     assert read_labels(workspace.labels)[0].text == text.strip()
 
 
-def test_a_text_without_a_word_is_refused_and_nothing_is_written(workspace: Workspace) -> None:
-    with pytest.raises(ResonanceError, match="RZ-0416"):
-        add_take(workspace, SOUND, " 。！")
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (" 。！", "RZ-0416"),
+        ("🚰", "RZ-0416"),
+        ("\u200b", "RZ-0416"),
+        ("我想\ud83d", "RZ-0480"),
+        ("<|zh|>我想喝水", "RZ-0481"),
+        ("水" * 600, "RZ-0482"),
+    ],
+)
+def test_a_text_that_cannot_be_learned_is_refused_and_nothing_is_written(
+    workspace: Workspace, text: str, code: str
+) -> None:
+    with pytest.raises(ResonanceError, match=code):
+        add_take(workspace, SOUND, text)
     assert not list(workspace.data_dir.rglob("*"))
+
+
+def test_a_take_says_what_can_be_seen(workspace: Workspace) -> None:
+    label = add_take(workspace, SOUND, "\ufeff我想\u200b喝\n水\0")
+    assert (label.text, label.audio) == ("我想喝 水", "audio_raw/001_我想喝_水.wav")
+    assert "\\u" not in workspace.labels.read_text(encoding="utf-8")
 
 
 def test_the_sample_takes_in_nobodys_voice(tmp_path: Path) -> None:

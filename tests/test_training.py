@@ -19,7 +19,7 @@ from resonance_helpers.base_models import resolve
 from resonance_helpers.consent import Consent, write_consent
 from resonance_helpers.labels import read_labels, write_labels
 from resonance_helpers.messages import ResonanceError
-from resonance_helpers.settings import PRACTICE_MODEL, PRESETS, TrainingSettings
+from resonance_helpers.settings import MAX_NEW_TOKENS, PRACTICE_MODEL, PRESETS, TrainingSettings
 from resonance_helpers.training.data import collate, feature_table
 from resonance_helpers.training.records import Point, best_point, read_split
 from resonance_helpers.utterances import Utterance, load_utterances
@@ -256,6 +256,14 @@ def test_a_recording_longer_than_the_model_hears(own_sample: Workspace) -> None:
     assert result.left_out == 1 and used.pop("left_out") == [name]
     assert not any(name in part for part in used.values())
     assert name not in {clip.audio for clip in evaluation.test_clips(own_sample)}
+
+
+def test_a_text_that_no_answer_can_hold_is_refused_before_anything_is_trained(own_sample: Workspace) -> None:
+    first, second, *others = read_labels(own_sample.labels)
+    write_labels(own_sample.labels, [replace(first, text="麟" * 60), replace(second, text="水" * 40), *others])
+    said = refused(own_sample, "RZ-0484")
+    assert f"{MAX_NEW_TOKENS} " in said and f"{first.audio} (121)" in said and second.audio not in said
+    assert not own_sample.runs.exists()
 
 
 def test_a_full_disk_leaves_the_previous_adapter(own_sample: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,12 @@ def practice(tmp_path_factory: pytest.TempPathFactory) -> SpeechModel:
     return load_speech_model(resolve(PRACTICE_MODEL, tmp_path_factory.mktemp("cache")))
 
 
+@pytest.fixture(scope="module", params=[PRACTICE_MODEL, pytest.param("whisper-base", marks=pytest.mark.real)])
+def any_model(request: pytest.FixtureRequest, practice: SpeechModel, whisper_base: Path) -> SpeechModel:
+    """The practice model and a real one: each has its own vocabulary."""
+    return practice if request.param == PRACTICE_MODEL else load_speech_model(resolve(whisper_base, Path()))
+
+
 def by_generate(speech: SpeechModel, features: torch.Tensor, tokens: int, beams: int = 1) -> list[str]:
     """The library's own search at the native window, bounded in tokens, language given."""
     ids = speech.whisper.generate(
@@ -185,6 +191,21 @@ def test_labels_have_one_start_token_and_padding_that_is_ignored(practice: Speec
     assert (batch["labels"][0, len(labels[0]) :] == IGNORED).all() and batch["labels"][0, len(labels[0]) - 1] >= 0
     assert practice.decode(torch.tensor([labels[1]])) == ["我想喝水"]
     assert seen[0, : len(practice.prompt)].tolist() == practice.prompt, "training and decoding start alike"
+
+
+@pytest.mark.parametrize("text", ["水<|endoftext|>", "<|zh|>水", "<|0.00|>水", "水<|endoftext|>喝", "<|notimestamps|>"])
+def test_no_command_of_the_model_is_learned_from_a_text(any_model: SpeechModel, text: str) -> None:
+    for bare in (False, True):
+        with pytest.raises(ResonanceError, match="RZ-0481"):
+            any_model.label_ids(text, bare)
+
+
+@pytest.mark.parametrize("text", ["水", "<| endoftext |> 水", "<|水|>", "< |zh| > 水", "😀 水"])
+def test_whatever_else_stands_in_a_text_is_text(any_model: SpeechModel, text: str) -> None:
+    ids = any_model.label_ids(text)
+    assert ids[:3] == any_model.prompt[1:] and ids[-1] == any_model.end
+    assert any_model.end not in ids[3:-1] and any_model.tokens_of(text) == len(ids) - 3
+    assert any_model.decode([ids]) == [text]
 
 
 def test_the_bare_prompt_is_what_generate_starts_from_when_it_is_told_nothing(practice: SpeechModel) -> None:

@@ -182,6 +182,19 @@ def test_a_base_model_is_unknown_where_no_lesson_takes_one(lessons, data: Path, 
     assert caught.value.code == "RZ-1403"
 
 
+def test_a_parameter_of_a_lesson_that_is_not_run_is_no_mistake(
+    lessons, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lessons(n05="assert 'BASE_MODEL' not in globals()", n06="pass")
+    of = workflows._declared_parameters
+    more = {"BASE_MODEL": "", "BATCH_SIZE": 8}
+    monkeypatch.setattr(workflows, "_declared_parameters", lambda path: of(path) | (more if "06" in path.name else {}))
+    given = {"base_model": "openai/whisper-tiny", "extra": {"BATCH_SIZE": "4"}}
+    assert run_lessons(data, tmp_path / "out", lessons=[5], **given).lessons[0].ok
+    with pytest.raises(ResonanceError, match="RZ-1405"):  # what it is given is looked at all the same
+        run_lessons(data, tmp_path / "out", lessons=[5], extra={"BATCH_SIZE": "four"})
+
+
 @pytest.mark.parametrize(
     ("value", "default", "typed"),
     [("20", 120, 20), ("20", "", "20"), ("1", 0.5, 1.0), ("False", True, False), (3, 120, 3), ("1e-4", 1e-3, 1e-4)],

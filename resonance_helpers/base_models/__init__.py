@@ -7,7 +7,6 @@ the publisher's hashes and kept with the revision it had.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from ..messages import ResonanceError, message
 from ..settings import DEFAULT_BASE_MODEL, PRACTICE_MODEL
-from ..workspace import PRACTICE_MODEL_DIR, Workspace
+from ..workspace import PRACTICE_MODEL_DIR, Workspace, read_json
 from .sources import Source, default_sources, fetch_from_any
 from .weights import SOURCE_FILE, missing_files, needed_files, parameter_count, tensors_sha256
 
@@ -90,14 +89,14 @@ def _identity(folder: Path) -> tuple[str, str]:
     """Name and revision of the weights in ``folder``, without its path: as recorded at fetching, as the hub's cache
     arranges its folders, as the config says, or only the folder's own name."""
     try:
-        record = json.loads((folder / SOURCE_FILE).read_text(encoding="utf-8"))
+        record = read_json(folder / SOURCE_FILE, "name", "revision")
         return record["name"], record["revision"]
     except FileNotFoundError:
         pass  # not fetched by us
     cached = folder.parent.parent.name  # …/models--owner--name/snapshots/<commit>
     if cached.startswith("models--") and _COMMIT.fullmatch(folder.name):
         return cached.removeprefix("models--").replace("--", "/", 1), folder.name
-    said = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("_name_or_path", "")
+    said = read_json(folder / "config.json", an_object=True).get("_name_or_path", "")
     return (said if _NAME.fullmatch(said) else folder.name), OWN_FOLDER_REVISION
 
 

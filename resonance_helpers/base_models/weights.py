@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
+
+from ..workspace import read_json
 
 SOURCE_FILE = "resonance_source.json"  # written beside fetched weights: name, revision, source, hashes
 INDEX_FILE = "model.safetensors.index.json"
@@ -125,7 +126,7 @@ def _tensor_names(path: Path) -> Iterator[str]:
 
 def _shards_named(folder: Path) -> tuple[str, ...]:
     try:
-        index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
+        index = read_json(folder / INDEX_FILE, "weight_map")
     except FileNotFoundError:
         return ()
     return tuple(sorted(set(index["weight_map"].values())))

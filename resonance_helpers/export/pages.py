@@ -15,7 +15,7 @@ from ..adapter import Manifest
 from ..consent import PURPOSES, read_consent, refuse_other_person
 from ..messages import LANGUAGES, Language, ResonanceError, message
 from ..settings import MAX_NEW_TOKENS, PRACTICE_MODEL, SAMPLE_RATE
-from ..workspace import Workspace
+from ..workspace import Workspace, read_json
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TRAINED = ("recordings", "phrases", "audio_seconds", "steps", "wall_seconds")  # of a report, as in the manifest
@@ -177,7 +177,7 @@ def _scores(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
     """The two scores of the report, if there is one and it is of this very training."""
     if not workspace.report_json.is_file():
         return {}
-    report = json.loads(workspace.report_json.read_text(encoding="utf-8"))
+    report = read_json(workspace.report_json, "splits", "train")
     trained = {name: getattr(manifest, name) for name in _TRAINED}
     return report["splits"] if report["train"] == trained else {}
 

@@ -7,7 +7,6 @@ at the model's own window, which for Whisper is 30 s, whatever window the adapte
 from __future__ import annotations
 
 import importlib.util
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from ..messages import ResonanceError
 from ..settings import MAX_NEW_TOKENS, WINDOW_LADDER_S
 from ..whisper import SpeechModel, load_speech_model
 from ..windows import POSITIONS_PER_SECOND
-from ..workspace import Workspace, replacing_folder, require
+from ..workspace import Workspace, read_json, replacing_folder, require
 from .bundle import purpose
 from .for_others import for_other_programs
 from .pages import model_card, readme_of_whole
@@ -128,7 +127,7 @@ def _resolved(
 
 
 def _window_s(base: BaseModel) -> float:
-    config = json.loads((base.folder / "config.json").read_text(encoding="utf-8"))
+    config = read_json(base.folder / "config.json", "max_source_positions")
     return float(config["max_source_positions"] / POSITIONS_PER_SECOND)
 
 

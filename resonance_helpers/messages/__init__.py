@@ -7,7 +7,10 @@ Standard library only, because lessons 01–03 run before anything is installed.
 
 from __future__ import annotations
 
+import codecs
 import os
+import re
+import sys
 import tomllib
 from functools import cache
 from importlib import resources
@@ -36,8 +39,24 @@ def catalogue() -> dict[str, dict[str, str]]:
 
 
 def message(key: str, /, lang: Language | None = None, **facts: Any) -> str:
-    """The sentence of ``key`` with ``facts`` filled in, in ``lang`` or the user's language."""
-    return catalogue()[key][lang or language()].format(**facts)
+    """The sentence of ``key`` with ``facts`` filled in, in ``lang`` or the user's language. It can be printed, whatever
+    stands in the facts."""
+    return _printable(catalogue()[key][lang or language()].format(**facts))
+
+
+def _printable(text: str) -> str:
+    """``text`` without surrogates: bytes that the system's locale could not read, as in a path, are read as UTF-8."""
+    bare = re.sub("[\ud800-\udc7f\udd00-\udfff]", "\ufffd", text)
+    return bare.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def make_console_print_everything() -> None:
+    """A Windows console in GBK cannot print ✅: better a "?" than a crash. Where the locale is ASCII, nothing that we
+    say could be read at all; such terminals show UTF-8, as Python assumes by itself unless it was told not to."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            is_ascii = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(errors="replace", **({"encoding": "utf-8"} if is_ascii else {}))
 
 
 class ResonanceError(Exception):

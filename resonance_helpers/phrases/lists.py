@@ -1,9 +1,7 @@
 """Lists of phrases: the bundled one, the patient's own, and what somebody has in a file.
 
-A list comes from a spreadsheet or from Notepad, so besides UTF-8 and UTF-16 it may be GBK, which a Chinese Excel still
-writes. ``labels`` refuses GBK, because there a wrong character is learnt and nobody sees it. Here every phrase is shown
-before it is spoken, so GBK is read where nothing else is meant: all its characters are simplified Chinese, and read as
-Big5 they would not be everyday ones. Everything else is refused with the way to save it as UTF-8.
+A list comes from a spreadsheet or from Notepad, and every phrase is shown before it is spoken: ``tables`` says which
+codings are read.
 """
 
 from __future__ import annotations
@@ -18,15 +16,15 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from ..labels import has_word
+from .. import tables
 from ..messages import LANGUAGES, ResonanceError, message
 from ..text import normalise
+from ..transcript import clean, unfit
 from ..workspace import Workspace, megabytes, replacing
 
 TOPICS = ("needs", "pain", "family", "feelings", "care", "school", "answers", "devices")
 MOST_BYTES = 1_000_000
 MOST_PHRASES = 2_000
-LONGEST_PHRASE = 60  # characters; more than anybody says in the 30 s that the model hears at once
 
 _COLUMNS = ("text", "topic", "picture")
 _HEADERS = {  # what people call the columns
@@ -35,9 +33,6 @@ _HEADERS = {  # what people call the columns
     "picture": ("picture", "emoji", "图", "图片", "表情"),
 }
 _NUMBERING = re.compile(r"^(?:\d{1,4}\s*(?:[.．](?!\d)|[、)）])\s*)+")  # "1. 我想喝水", but not "3.5度"
-_ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"  # how .xlsx and .docx, .xls and .doc begin
-_SIMPLIFIED_TEXT = re.compile(r"[\x00-\x7f\u4e00-\u9fff\u3000-\u303f\uff00-\uffef—…“”‘’·]*")
-_LAST_COMMON_BIG5 = 0xC6  # first byte; the rarer characters stand behind it
 
 
 @dataclass(frozen=True)
@@ -52,8 +47,8 @@ class Phrase:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Lines of a file, counted from 1, that gave no phrase: ``reason`` is ``empty``, ``wordless``, ``long`` or
-    ``twice`` (then ``of`` is the line that has it)."""
+    """Lines of a file, counted from 1, that gave no phrase: ``reason`` is one of ``transcript.Reason`` or ``twice``
+    (then ``of`` is the line that has it)."""
 
     reason: str
     line: int
@@ -132,7 +127,8 @@ def topic_name(topic: str) -> str:
 
 # ── From a file ──────────────────────────────────────────────────────────────
 def parse(source: Path | bytes, name: str = "") -> Parsed:
-    """The phrases of a CSV (with or without a heading: text, topic, picture) or of a text file with one on each line.
+    """The phrases of a CSV or a workbook of Excel (with or without a heading: text, topic, picture) or of a text file
+    with one on each line.
 
     ``name`` says what bytes were called: ``.csv`` has columns, anything else lines, unless there are tabs, as in
     Excel's "Unicode text". Numbers before the phrases are dropped; a phrase of the bundled list gets its topic and
@@ -143,8 +139,7 @@ def parse(source: Path | bytes, name: str = "") -> Parsed:
     size = source.stat().st_size if isinstance(source, Path) else len(source)
     if size > MOST_BYTES:
         raise ResonanceError("RZ-0443", name=name, size=megabytes(size), most=megabytes(MOST_BYTES))
-    text = _decode(source.read_bytes() if isinstance(source, Path) else source, name)
-    return _phrases(_rows(text, name), name)
+    return _phrases(_rows(source.read_bytes() if isinstance(source, Path) else source, name), name)
 
 
 def _phrases(rows: Iterable[tuple[int, Mapping[str, str]]], name: str) -> Parsed:
@@ -152,33 +147,18 @@ def _phrases(rows: Iterable[tuple[int, Mapping[str, str]]], name: str) -> Parsed
     left_out: list[LeftOut] = []
     first: dict[str, int] = {}
     for line, row in rows:
-        text = _NUMBERING.sub("", _clean(row["text"]), count=1)
+        text = _NUMBERING.sub("", clean(row["text"]), count=1)
         words = normalise(text)
-        if reason := _unfit(text) or ("twice" if words in first else ""):
+        if reason := unfit(text) or ("twice" if words in first else ""):
             left_out.append(LeftOut(reason, line, text, first.get(words, 0)))
         else:
             first[words] = line
-            phrases.append(_completed(Phrase(text, topic_key(_clean(row["topic"])), _picture(row["picture"]))))
+            phrases.append(_completed(Phrase(text, topic_key(clean(row["topic"])), _picture(row["picture"]))))
     if not phrases:
         raise ResonanceError("RZ-0444", name=name)
     if len(phrases) > MOST_PHRASES:
         raise ResonanceError("RZ-0442", name=name, n=len(phrases), most=MOST_PHRASES)
     return Parsed(tuple(phrases), tuple(left_out))
-
-
-def _unfit(text: str) -> str:
-    """Why ``text`` is no phrase, or nothing."""
-    if not text:
-        return "empty"
-    if not (has_word(text) and normalise(text)):
-        return "wordless"
-    return "long" if len(text) > LONGEST_PHRASE else ""
-
-
-def _clean(text: str) -> str:
-    """One line, without the invisible characters that web pages and chats bring along."""
-    visible = (" " if c.isspace() else c for c in text if c.isspace() or not unicodedata.category(c).startswith("C"))
-    return " ".join(unicodedata.normalize("NFC", "".join(visible)).split())
 
 
 def _picture(text: str) -> str:
@@ -199,19 +179,16 @@ def _everyday_by_words() -> dict[str, Phrase]:
 
 
 # ── From bytes to rows ───────────────────────────────────────────────────────
-def _rows(text: str, name: str) -> list[tuple[int, dict[str, str]]]:
+def _rows(data: bytes, name: str) -> list[tuple[int, dict[str, str]]]:
     """Line and columns of each row; a heading is none."""
-    text = text.rstrip()
-    heading = text.partition("\n")[0]
-    if "\t" not in heading and not name.lower().endswith(".csv"):
-        cells = [(line, [row]) for line, row in enumerate(text.splitlines(), start=1)]
+    if tables.is_workbook(data):
+        cells = tables.of_workbook(data, name)
     else:
-        delimiter = next((mark for mark in "\t,;" if mark in heading), ",")
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        try:
-            cells = [(reader.line_num, row) for row in reader]
-        except csv.Error as error:
-            raise ResonanceError("RZ-0446", name=name, line=reader.line_num) from error
+        text, _ = tables.decode(data, name)
+        if "\t" in text.rstrip().partition("\n")[0] or name.lower().endswith((".csv", ".tsv")):
+            cells = tables.of_text(text, name)
+        else:
+            cells = [(line, [row]) for line, row in enumerate(text.rstrip().splitlines(), start=1)]
     columns = _columns(cells[0][1]) if cells else None
     order = columns or list(_COLUMNS)
     return [
@@ -224,34 +201,3 @@ def _columns(row: Sequence[str]) -> list[str] | None:
     """What the columns hold, if ``row`` is a heading."""
     called = [next((ours for ours in _COLUMNS if cell.strip().lower() in _HEADERS[ours]), cell) for cell in row]
     return called if "text" in called else None
-
-
-def _decode(data: bytes, name: str) -> str:
-    if data.startswith((_ZIP, _OLE)):
-        raise ResonanceError("RZ-0441", name=name)
-    try:
-        text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        text = _decode_gbk(data)
-        if not text:
-            raise ResonanceError("RZ-0440", name=name) from error
-    if "\0" in text:
-        raise ResonanceError("RZ-0441", name=name)
-    return text
-
-
-def _decode_gbk(data: bytes) -> str:
-    """``data`` read as GBK, or nothing where it might be something else."""
-    try:
-        text = data.decode("gb2312")
-    except UnicodeDecodeError:
-        return ""
-    return text if _SIMPLIFIED_TEXT.fullmatch(text) and not _may_be_big5(data) else ""
-
-
-def _may_be_big5(data: bytes) -> bool:
-    try:
-        characters = data.decode("big5")
-    except UnicodeDecodeError:
-        return False
-    return all(c.encode("big5")[0] <= _LAST_COMMON_BIG5 for c in characters)

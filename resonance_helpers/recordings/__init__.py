@@ -3,7 +3,8 @@
 ``check`` listens to every labelled recording and says, before anything is trained, which are fit for it.
 """
 
-from . import arrivals, intake, long_recording
+from ..labels import clean_up
+from . import arrivals, intake, label_import, long_recording
 from .check import Notice, RecordingsCheck, Row, Totals, check
 from .close_up import CloseUp, close_up
 from .session import Session
@@ -19,8 +20,10 @@ __all__ = [
     "Totals",
     "arrivals",
     "check",
+    "clean_up",
     "close_up",
     "hear",
     "intake",
+    "label_import",
     "long_recording",
 ]

@@ -19,11 +19,14 @@ import numpy as np
 from .. import audio, clip_quality
 from ..alike import Fingerprint, fingerprint, same_sound
 from ..clip_quality import Level, Quality
+from ..labels import Label, misnamed
 from ..messages import ResonanceError, message
-from ..settings import MIN_RECORDINGS, WINDOW_LADDER_S
+from ..settings import LIKELY_WHOLE, LONGEST_TEXT, MIN_RECORDINGS, WINDOW_LADDER_S
 from ..text import normalise
+from ..transcript import invisible, length
 from ..utterances import Match, Recordings, labelled, stem, whole
 from ..workspace import Workspace, misplaced
+from . import label_import
 from .texts import odd_paces, written_differently
 
 OnProgress = Callable[[int, int], None]
@@ -110,10 +113,14 @@ def check(
     folder they lie.
     """
     recordings = Recordings(workspace)
-    if not workspace.labels.exists() and not recordings.files:
+    found = tuple(Notice(*each) for each in label_import.found_sentences(workspace))
+    tables = {path.relative_to(workspace.data_dir).as_posix() for path in label_import.find(workspace)}
+    others = tuple(name for name in recordings.others if name not in tables)
+    if not workspace.labels.exists() and (found or not recordings.files):
         if on_progress:
             on_progress(0, 0)
-        return _nothing(workspace, recordings.others)
+        notices = found or _nothing(workspace)
+        return RecordingsCheck((), (), recordings.files, others, (*notices, *_unused(workspace, others)), _totals([]))
     labels = labelled(workspace)
     matches = recordings.match(labels)
     seen = []
@@ -126,10 +133,14 @@ def check(
     missing = tuple(match.label.audio for match in matches if match.problem == "RZ-0420")
     unlabelled = _unlabelled(workspace, recordings.files, matches)
     used = {match.source for match in matches}
-    others = tuple(name for name in recordings.others if name not in used)
+    others = tuple(name for name in others if name not in used)
     totals = _totals([row for row in rows if row.level != "unusable"])
     notices = (
         *_few(totals, len(labels)),
+        *_invisible(labels),
+        *_long(labels),
+        *found,
+        *(_notice("RZ-0487", names=name) for name in misnamed(workspace.labels)),
         *_same_stem(matches),
         *_without_label(unlabelled),
         *_unused(workspace, others),
@@ -138,10 +149,9 @@ def check(
     return RecordingsCheck(tuple(rows), missing, unlabelled, others, notices, totals)
 
 
-def _nothing(workspace: Workspace, others: tuple[str, ...]) -> RecordingsCheck:
+def _nothing(workspace: Workspace) -> tuple[Notice, ...]:
     error = misplaced(workspace.data_dir) or ResonanceError("RZ-0466", needed=MIN_RECORDINGS)
-    notices = (Notice(error.code, str(error)), *_unused(workspace, others))
-    return RecordingsCheck((), (), (), others, notices, _totals([]))
+    return (Notice(error.code, str(error)),)
 
 
 def _look(data_dir: Path, window_s: float, match: Match) -> tuple[Row, Fingerprint | None]:
@@ -218,6 +228,20 @@ def _few(totals: Totals, labels: int) -> list[Notice]:
     if totals.recordings >= MIN_RECORDINGS:
         return []
     return [_notice("RZ-0406", usable=totals.recordings, labels=labels, needed=MIN_RECORDINGS)]
+
+
+def _invisible(labels: Sequence[Label]) -> list[Notice]:
+    found = {label.audio: characters for label in labels if (characters := invisible(label.written))}
+    if not found:
+        return []
+    kinds = dict.fromkeys(character for characters in found.values() for character in characters)
+    return [_notice("RZ-0485", n=len(found), characters=", ".join(kinds), names=", ".join(found))]
+
+
+def _long(labels: Sequence[Label]) -> list[Notice]:
+    """Texts for which an answer may have too few tokens; lesson 06, which has the model, counts them."""
+    names = [label.audio for label in labels if length(label.text) > LIKELY_WHOLE]
+    return [_notice("RZ-0492", names=", ".join(names), likely=LIKELY_WHOLE, most=LONGEST_TEXT)] if names else []
 
 
 def _same_stem(matches: Sequence[Match]) -> list[Notice]:

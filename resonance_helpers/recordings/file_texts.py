@@ -1,4 +1,5 @@
-"""Which text belongs to which file: by a labels.json that came along, or by the name that the file was given.
+"""Which text belongs to which file: by a labels.json or another program's table that came along, or by the name that
+the file was given.
 
 A text on the wrong sound is worse than none, for a model learns exactly what is written: where it isn't clear which
 file is meant, or what a name says, somebody has to listen.
@@ -16,17 +17,18 @@ from ..labels import Label, read_labels
 from ..messages import ResonanceError, message
 from ..utterances import stem, whole, without_suffix
 from .arrivals import Arrival
+from .label_import import is_table, read_texts
 
 
 # ── What a labels.json says ──────────────────────────────────────────────────
 def texts_beside(found: Sequence[Arrival]) -> tuple[dict[Path, str], list[str]]:
-    """What each labels.json among the files says of those below its folder, the nearest counts; a note for each."""
+    """What each labels.json or table among the files says of those below its folder, the nearest counts; notes."""
     texts: dict[Path, str] = {}
     notes = []
-    sets = [file for file in found if file.path.name == "labels.json"]
+    sets = [file for file in found if says_texts(file.path)]
     for file in sorted(sets, key=lambda each: len(each.path.parts)):
         try:
-            labels = read_labels(file.path)
+            labels, coding = _read(file.path)
         except ResonanceError as error:
             notes.append(str(error))
             continue
@@ -35,7 +37,18 @@ def texts_beside(found: Sequence[Arrival]) -> tuple[dict[Path, str], list[str]]:
         said = _said_of(below, folder, labels)
         texts |= said
         notes.append(message("phone.intake.labels", name=file.shown, n=len(said)))
+        if coding == "gbk":
+            notes.append(message("phone.intake.gbk", name=file.shown))
     return texts, notes
+
+
+def says_texts(path: Path) -> bool:
+    """Whether ``path`` is no recording but says what recordings say."""
+    return path.name == "labels.json" or is_table(path)
+
+
+def _read(path: Path) -> tuple[list[Label], str]:
+    return (read_labels(path), "utf-8") if path.name == "labels.json" else read_texts(path)
 
 
 def _said_of(paths: Sequence[Path], folder: Path, labels: Sequence[Label]) -> dict[Path, str]:

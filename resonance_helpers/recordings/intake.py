@@ -16,11 +16,11 @@ from ..labels import Label, read_labels
 from ..messages import ResonanceError, message
 from ..settings import AUDIO_SUFFIXES
 from ..takes import add_file, next_label, suffix_of_copy
-from ..text import normalise
+from ..transcript import check, clean
 from ..utterances import Recordings, file_hash, is_recording
 from ..workspace import Workspace
 from .arrivals import LIMITS, Arrival, IntakeLimits, Upload, arrived
-from .file_texts import guess_text, texts_beside
+from .file_texts import guess_text, says_texts, texts_beside
 from .staging import Staging, remove_abandoned
 
 Verdict = Literal["ready", "no_text", "same", "long", "broken", "not_audio"]
@@ -31,7 +31,7 @@ OnProgress = Callable[[int, int], None]
 class Item:
     """One file that came: ``shown`` is its name as it came, below the folder or zip that was given; no two share one.
 
-    ``text`` is what it may say, by a labels.json that came with it or by its own name, None where neither tells.
+    ``text`` is what it may say, by a labels.json or table beside it or by its own name, None where neither tells.
     ``name`` is what our copy will be called as things stand, relative to DATA_DIR; None where none will be made.
     ``seconds`` is 0 where it could not be decoded; ``size`` is in bytes, ``modified`` in nanoseconds. ``reason`` is the
     sentence of a verdict that needs one: ``no_text`` (it can go in once somebody has listened), ``same`` (its content
@@ -101,7 +101,7 @@ def plan(
         items: list[Item] = []
         there = _Contents(workspace)
         for done, file in enumerate(found, start=1):
-            if file.path.name != "labels.json":
+            if not says_texts(file.path):
                 items.append(_look(file, texts.get(file.path), there, limits))
             if on_progress:
                 on_progress(done, len(found))
@@ -147,8 +147,8 @@ def _look(file: Arrival, text: str | None, there: _Contents, limits: IntakeLimit
         if error.code == "RZ-0504":
             return replace(item, verdict="long", reason=message("RZ-0456", name=shown, limit=limits.clip_s))
         return replace(item, verdict="broken", reason=str(error))
-    text = text or guess_text(path.name)
-    if text is None:
+    text = clean(text or guess_text(path.name) or "")
+    if not text:
         return replace(item, verdict="no_text", seconds=seconds, reason=message("RZ-0457", name=shown))
     return replace(item, verdict="ready", seconds=seconds, text=text)
 
@@ -195,8 +195,12 @@ def _why_not(item: Item, text: str, there: _Contents) -> str:
     """Why ``item`` does not go in, empty where it does. The folder may have changed since the plan was made."""
     if not item.can_go_in:
         return item.reason
-    if not normalise(text):
+    if not clean(text):
         return message("RZ-0457", name=item.shown)
+    try:
+        check(text)
+    except ResonanceError as error:
+        return str(error)
     if not item.source.is_file():
         return message("RZ-0453", path=item.shown)
     if _stamp(item.source) != (item.size, item.modified):  # somebody listened to another sound

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from ..adapter import Manifest, read_manifest
 from ..charts.training import effects_in_words
 from ..findings import Takes, examine
 from ..training.records import FACTS, read_split
-from ..workspace import Workspace
+from ..workspace import Workspace, read_json
 
 _HASH_SHOWN = 12  # characters; enough to tell two sets of recordings apart
 
@@ -36,7 +35,7 @@ def gather(workspace: Workspace) -> Background:
     manifest = read_manifest(workspace.adapter)
     run = workspace.runs / manifest.run
     facts = run / FACTS  # not there yet where the run was killed after the adapter was saved
-    preset = json.loads(facts.read_text(encoding="utf-8"))["preset"] if facts.exists() else {}
+    preset = read_json(facts, "preset")["preset"] if facts.exists() else {}
     return Background(
         patient_id=workspace.patient_id,
         tested_on=datetime.now().astimezone().date().isoformat(),

@@ -8,13 +8,15 @@ import os
 import sys
 from pathlib import Path
 
-from ..messages import ResonanceError
+from ..messages import ResonanceError, make_console_print_everything
 from ..settings import ServiceSettings
+from ..workspace import require_unicode_names
 from . import certificates
 from .server import serve
 
 
 def main() -> int:
+    make_console_print_everything()
     parser = argparse.ArgumentParser(prog="python -m resonance_helpers.service", description=__doc__)
     parser.add_argument("adapters", type=Path, help="OUTPUT_DIR of one patient, or a folder of many")
     parser.add_argument(
@@ -31,6 +33,7 @@ def main() -> int:
     # the bare descriptor: a thread that waits inside a buffered reader makes Python abort when it exits first
     until = (lambda: os.read(sys.stdin.fileno(), 1)) if given.until_stdin_closes else None
     try:
+        require_unicode_names()
         tls = certificates.chosen(given.tls, given.tls_cert, given.tls_key)
         where = given.adapters, given.base_model, given.host, given.port
         serve(*where, tls=tls, corrections=given.corrections, until=until)

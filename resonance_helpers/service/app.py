@@ -29,6 +29,7 @@ from .. import __version__
 from ..messages import ResonanceError
 from ..settings import ServiceSettings
 from ..text import Script, normalise, show
+from ..transcript import check
 from ..workspace import megabytes
 from . import adapter_routes, openai_routes, page_routes
 from .corrections import LONGEST, Corrections
@@ -194,6 +195,7 @@ def _correct(app: FastAPI, recent: Corrections) -> None:
         """Put an answer right: the recording becomes a take to train on. Only with the patient's consent."""
         if not normalise(text):
             raise wordless(request, "text")
+        text = check(text)  # before the recording is taken out of what waits
         patient_id, samples = recent.take(answer, request.state.access)
         await run_in_threadpool(recent.write, patient_id, samples, text)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import logging
 import re
 import secrets
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..messages import ResonanceError
-from ..workspace import check_patient_id, locked, remove_leftovers, write_json
+from ..workspace import check_patient_id, locked, read_json, remove_leftovers, write_json
 
 KEYS_FILE = "service-keys.json"
 KEY_LENGTH = 16  # characters; the ones that are made here have 43
@@ -163,7 +162,7 @@ def read_keys(file: Path) -> tuple[StoredKey, ...]:
     if not file.exists():
         return ()
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']}")
         patients = [entry["patients"] for entry in content["keys"]]

@@ -29,6 +29,10 @@ STATUS = {
     "RZ-0055": 413,
     "RZ-0056": 413,
     "RZ-0057": 413,
+    "RZ-0416": 422,  # what was meant: nothing that can be said
+    "RZ-0480": 422,  # a broken character
+    "RZ-0481": 422,  # a command of the model
+    "RZ-0482": 422,  # too long
     "RZ-0501": 422,  # empty
     "RZ-0502": 422,  # not audio
     "RZ-0503": 422,  # cut short

@@ -23,7 +23,18 @@ from typing import Any
 from ..messages import ResonanceError
 from ..splits import DevSplit, Split
 from ..utterances import Utterance
-from ..workspace import Workspace, locked, make_folder, open_private, private_files, require, write_json, write_text
+from ..workspace import (
+    Workspace,
+    locked,
+    make_folder,
+    open_private,
+    parse_json,
+    private_files,
+    read_json,
+    require,
+    write_json,
+    write_text,
+)
 
 FACTS, SPLIT, HISTORY, GUESSES = "run.json", "split.json", "history.jsonl", "guesses.jsonl"
 PLAN, CHOSEN, CHECKPOINTS = "plan.json", "chosen.json", "checkpoints"
@@ -144,7 +155,7 @@ class RunLog:
         if unfinished:
             self.folder = unfinished
             if (unfinished / CHOSEN).exists():
-                self.chosen = json.loads((unfinished / CHOSEN).read_text(encoding="utf-8"))
+                self.chosen = read_json(unfinished / CHOSEN)
             self.rewind()
         else:
             self.folder = _new_folder(workspace.runs, datetime.now(UTC).strftime("%Y%m%d-%H%M%S"))
@@ -213,7 +224,7 @@ def latest_run(workspace: Workspace) -> Path:
 def read_run(run_dir: Path) -> TrainingResult:
     """A finished run as ``train`` returned it, from its folder. RZ-0620 when its facts cannot be read."""
     try:
-        facts = json.loads((run_dir / FACTS).read_text(encoding="utf-8"))
+        facts = read_json(run_dir / FACTS)
         return TrainingResult(
             run_dir=run_dir,
             adapter_dir=run_dir.parent.parent / "adapter",
@@ -231,7 +242,7 @@ def read_split(run_dir: Path) -> dict[str, list[str]]:
     RZ-0620 when the file cannot be read.
     """
     try:
-        return json.loads((run_dir / SPLIT).read_text(encoding="utf-8"))
+        return read_json(run_dir / SPLIT, "train")
     except (OSError, ValueError) as error:
         raise ResonanceError("RZ-0620", path=run_dir) from error
 
@@ -259,7 +270,7 @@ def _new_folder(runs: Path, name: str) -> Path:
 
 def _unfinished(runs: Path, plan: str) -> Path | None:
     for folder in sorted((path.parent for path in runs.glob(f"*/{PLAN}")), reverse=True):
-        known = json.loads((folder / PLAN).read_text(encoding="utf-8"))["plan"]
+        known = read_json(folder / PLAN, "plan")["plan"]
         if known == plan and not (folder / FACTS).exists() and _whole_checkpoints(folder):
             return folder
     return None
@@ -277,7 +288,7 @@ def _step_of(checkpoint: Path) -> int:
 
 def _is_json(path: Path) -> bool:
     try:
-        return bool(json.loads(path.read_text(encoding="utf-8")))
+        return bool(read_json(path))
     except ValueError:
         return False
 
@@ -296,4 +307,4 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         return
     for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
         if line.endswith("\n"):  # else the process was killed while it wrote
-            yield json.loads(line)
+            yield parse_json(line.encode(), path)

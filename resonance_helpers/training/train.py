@@ -25,7 +25,7 @@ from ..augmentation import Augmentation, mask_spectrum
 from ..base_models import default_name, resolve
 from ..consent import require_consent
 from ..messages import ResonanceError
-from ..settings import TrainingSettings, plain
+from ..settings import MAX_NEW_TOKENS, TrainingSettings, plain
 from ..speech_gate import personal_bar
 from ..splits import DevSplit, Split, hold_out_dev, split_utterances
 from ..text import normalise
@@ -56,9 +56,9 @@ def train(
 
     ``on_event`` hears of every logged step and every evaluation; ``should_stop`` is asked after each step. Raises
     RZ-0005 (another patient's adapter lies there), RZ-041x (no consent), RZ-0006 (lesson 05 missing), RZ-0406 (too few
-    recordings), RZ-0604 (too long for the model), RZ-065x (no base model), RZ-0621 (diverged at once), RZ-0622 (no
-    memory for one clip), RZ-0623 (another process is training), RZ-0004 (the disk is full). An earlier adapter stays
-    until the new one is whole.
+    recordings), RZ-0604 (too long for the model), RZ-0484 (a text that no answer can hold), RZ-065x (no base model),
+    RZ-0621 (diverged at once), RZ-0622 (no memory for one clip), RZ-0623 (another process is training), RZ-0004 (the
+    disk is full). An earlier adapter stays until the new one is whole.
 
     A run that was killed is taken up again by the next call with the same recordings, settings and base model;
     ``on_event`` then hears first of what it had done.
@@ -69,6 +69,7 @@ def train(
     utterances = load_utterances(workspace)
     speech = load_speech_model(resolve(default_name(workspace, base_model), workspace.cache / "base_models"), language)
     fitting, too_long = _by_length(utterances, settings, speech.native_window_s)
+    _refuse_unanswerable(fitting, speech)
     split = split_utterances(fitting, settings.seed)
     dev = hold_out_dev(split.train, settings.dev_fraction, settings.dev_max_clips, settings.seed)
     window_s = _window(fitting, settings, speech.native_window_s)
@@ -241,6 +242,14 @@ def _by_length(
         names = ", ".join(f"{u.audio} ({u.seconds:.1f} s)" for u in too_long)
         raise ResonanceError("RZ-0604", window=f"{native_s:g}", names=names)
     return fitting, too_long
+
+
+def _refuse_unanswerable(utterances: Sequence[Utterance], speech: SpeechModel) -> None:
+    """RZ-0484 names texts that take more tokens than an answer has: they would be learned and never said whole."""
+    needed = {u: tokens for u in utterances if (tokens := speech.tokens_of(u.text)) > MAX_NEW_TOKENS}
+    if needed:
+        names = ", ".join(f"{u.audio} ({tokens})" for u, tokens in needed.items())
+        raise ResonanceError("RZ-0484", limit=MAX_NEW_TOKENS, names=names)
 
 
 def _window(utterances: Sequence[Utterance], settings: TrainingSettings, native_s: float) -> float:

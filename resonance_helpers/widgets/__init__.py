@@ -64,6 +64,7 @@ _HOMES = {
     "live_training": ("LiveTraining",),
     "recordings": ("show_hints", "show_recordings"),
     "long_recording": ("LongRecording",),
+    "import_labels": ("ImportLabels",),
     "take_in": ("TakeIn",),
     "recorder": ("Recorder",),
     "second_opinion": ("SecondOpinion",),

@@ -16,9 +16,11 @@ from ..charts.data import VERDICTS, verdict
 from ..charts.data import close_up as draw_close_up
 from ..charts.markup import Markup, badge, escape, stack, table_html
 from ..consent import require_consent
-from ..labels import changing, read_labels
+from ..labels import changing, clean_up, read_labels
 from ..messages import ResonanceError, message
 from ..recordings import close_up
+from ..transcript import check as check_text
+from ..transcript import invisible
 from ..workspace import Workspace
 from .lines import check, player, say, show_in
 
@@ -71,7 +73,7 @@ class LabelEditor:
     """``LabelEditor(workspace, checked)`` as the last line of a cell: hear and see a recording, correct its text, save.
 
     Those that need a look come first. Only the text of the chosen entry is changed in labels.json, and only when the
-    button is pressed.
+    button is pressed; another one, there where it is needed, takes invisible characters out of all texts.
     """
 
     def __init__(self, workspace: Workspace, checked: RecordingsCheck) -> None:
@@ -86,7 +88,10 @@ class LabelEditor:
         self.answer = widgets.HTML()
         self.chosen.observe(lambda _: self._show(), names="value")
         self.button.on_click(self._save)
-        self.box = widgets.VBox([self.chosen, self.sound, self.picture, self.text, self.button, self.answer])
+        self.clean = widgets.Button(description=message("widget.editor.clean"), layout=widgets.Layout(width="260px"))
+        self.clean.on_click(self._clean_up)
+        buttons = widgets.HBox([self.button, self.clean])
+        self.box = widgets.VBox([self.chosen, self.sound, self.picture, self.text, buttons, self.answer])
         if self.rows:
             self._show()
 
@@ -102,20 +107,32 @@ class LabelEditor:
         self.picture.value = _picture(self.workspace, row)
         labels = read_labels(self.workspace.labels)
         self.text.value = next((label.text for label in labels if label.audio == row.audio), row.text)
+        self.clean.layout.display = "" if any(invisible(label.written) for label in labels) else "none"
         self.answer.value = ""
 
     def _save(self, _: widgets.Button) -> None:
-        new = self.text.value.strip()
-        if not new:
+        if not self.text.value.strip():
             self._say("❌", message("widget.editor.empty"))
             return
         try:
+            new = check_text(self.text.value)
             with changing(self.workspace.labels) as labels:
-                labels[:] = [replace(each, text=new) if each.audio == self.chosen.value else each for each in labels]
+                labels[:] = [
+                    replace(each, text=new, written="") if each.audio == self.chosen.value else each for each in labels
+                ]
         except ResonanceError as error:
             self._say("❌", str(error))
             return
         self._say("✅", message("widget.editor.saved", text=new))
+
+    def _clean_up(self, _: widgets.Button) -> None:
+        try:
+            n = clean_up(self.workspace.labels)
+        except ResonanceError as error:
+            self._say("❌", str(error))
+            return
+        self.clean.layout.display = "none"
+        self._say("✅", message("widget.editor.cleaned", n=n))
 
     def _say(self, mark: str, text: str) -> None:
         self.answer.value = f"<p>{mark} {escape(text)}</p>"

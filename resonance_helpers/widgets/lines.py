@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from IPython.display import display
 
 from ..charts.markup import Markup, escape, stack, table_html
 from ..messages import message
+from ..workspace import read_json
 
 if TYPE_CHECKING:
     from ipywidgets import Output
@@ -84,7 +84,7 @@ def _jupyter_folder() -> Path | None:
         while process := process.parent():
             about = Path(jupyter_runtime_dir()) / f"jpserver-{process.pid}.json"
             if about.is_file():
-                return Path(json.loads(about.read_text(encoding="utf-8"))["root_dir"])
+                return Path(read_json(about)["root_dir"])
     except (psutil.Error, OSError, ValueError, KeyError):
         return None  # a forebear that may not be asked, or a server that says it in another way
     return None

@@ -67,7 +67,7 @@ class PhraseList:
         self.down = _button("down", lambda: self._move(1))
         self.add = _button("add", self._add)
         self.remove = _button("remove", self._remove)
-        self.file = widgets.FileUpload(accept=".csv,.txt,.tsv", description=message("widget.phrases.import"))
+        self.file = widgets.FileUpload(accept=".csv,.txt,.tsv,.xlsx,.xls", description=message("widget.phrases.import"))
         self.replace = widgets.Checkbox(description=message("widget.phrases.replace"), indent=False, layout=WIDE)
         self.replace.layout.display = "none"  # appears when there is something to replace
         self.save = _button("save", self._save)

@@ -27,6 +27,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from ..messages import ResonanceError, message
+from ..parameters import check_parameters, check_type
 from ..scoring import of_ten
 from ..settings import PRACTICE_MODEL, SAMPLE_PATIENT
 from ..workspace import (
@@ -36,6 +37,7 @@ from ..workspace import (
     make_folder,
     open_workspace,
     private_files,
+    read_json,
     replacing,
     write_json,
 )
@@ -90,7 +92,8 @@ def run_lessons(
     resume: bool = False,
     on_progress: OnLesson | None = None,
 ) -> Summary:
-    """Run lessons in order; each gets those of the parameters that it declares.
+    """Run lessons in order; each gets those of the parameters that it declares. One that only other lessons declare is
+    no mistake.
 
     ``extra`` are further notebook parameters by name; text values are read as Python literals where the parameter is
     not text itself. ``resume`` keeps the lessons that ``summary.json`` says were finished. Raises RZ-1403, RZ-1405 and
@@ -100,7 +103,7 @@ def run_lessons(
     paths = lesson_paths(lessons)
     given = _given(base_model, steps, extra or {})
     declared = {path: _declared_parameters(path) for path in paths}
-    given = _checked(given, declared.values())
+    given = _checked(given, [_declared_parameters(path) for path in lesson_paths()])
     workspace = open_workspace(data, output, patient)
     identity = {"DATA_DIR": str(workspace.data_dir) if data else "", "PATIENT_ID": patient, **given}
     everything = {**identity, "OUTPUT_DIR": str(workspace.output_dir)}
@@ -127,7 +130,7 @@ def run_lessons(
 def read_summary(workspace: Workspace) -> Summary | None:
     """The summary of the last run into this output folder, or None where there was none or it cannot be read."""
     try:
-        found = json.loads(workspace.summary_json.read_text(encoding="utf-8"))
+        found = read_json(workspace.summary_json)
         lessons = tuple(LessonResult(**lesson) for lesson in found["lessons"])
         return Summary(lessons, found["headline"], found["parameters"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -170,11 +173,9 @@ def _typed(name: str, value: Any, default: Any) -> Any:
     if isinstance(value, str) and wanted is not str:
         with suppress(ValueError, SyntaxError):  # what is no literal stays text, which the comparison below refuses
             value = ast.literal_eval(value)
-    if wanted is float and type(value) is int:
-        value = float(value)
-    if type(value) is not wanted:
-        kind = message(f"workflows.kind.{wanted.__name__ if wanted in (int, float, bool) else 'other'}")
-        raise ResonanceError("RZ-1405", name=name, value=value, kind=kind, default=default)
+    check_type(name, value, default)
+    value = wanted(value)  # 1 for a number is 1.0
+    check_parameters({name: value})
     return value
 
 
@@ -266,7 +267,7 @@ def _headline(report_json: Path) -> str | None:
     """The one sentence of report.json: how many test takes of known phrases came out exactly."""
     if not report_json.exists():
         return None
-    report = json.loads(report_json.read_text(encoding="utf-8"))
+    report = read_json(report_json, "splits")
     known = report["splits"]["known_phrases"]
     if known is None:
         return None

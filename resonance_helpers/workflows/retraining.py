@@ -25,7 +25,7 @@ from ..scoring.curve import Answer
 from ..settings import TrainingSettings, plain
 from ..splits import split_utterances
 from ..utterances import Utterance, data_hash, load_utterances
-from ..workspace import Workspace, write_json
+from ..workspace import Workspace, read_json, write_json
 
 ANSWERS = "answers.json"  # written last: where it lies, the retraining is finished
 
@@ -128,7 +128,7 @@ def retrain(
     folder = study.folder / name
     finished = folder / ANSWERS
     if finished.exists():
-        return tuple(Answer(**answer) for answer in json.loads(finished.read_text(encoding="utf-8")))
+        return tuple(Answer(**answer) for answer in read_json(finished))
     mine = study.workspace
     selection = Selection(mine.data_dir, folder, mine.patient_id, mine.is_sample, shared_cache=mine.cache)
     labels = {label.audio: label for label in read_labels(mine.labels)}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ...messages import ResonanceError
+from ...workspace import read_json
 
 Failures = dict[Path, str]  # what could not be removed, and the system's reason
 
@@ -33,8 +33,8 @@ def folders_in(folder: Path) -> Iterator[Path]:
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON object from a file; empty where there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(path)
+    except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 
