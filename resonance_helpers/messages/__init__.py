@@ -13,8 +13,11 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
+from ..shell import resonance
+
 Language = Literal["zh", "en"]
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
+COMMAND = "{resonance}"  # in a sentence: our command line, as it can be typed on this machine
 
 
 def language() -> Language:
@@ -37,7 +40,10 @@ def catalogue() -> dict[str, dict[str, str]]:
 
 def message(key: str, /, lang: Language | None = None, **facts: Any) -> str:
     """The sentence of ``key`` with ``facts`` filled in, in ``lang`` or the user's language."""
-    return catalogue()[key][lang or language()].format(**facts)
+    sentence = catalogue()[key][lang or language()]
+    if COMMAND in sentence:
+        facts[COMMAND[1:-1]] = resonance()
+    return sentence.format(**facts)
 
 
 class ResonanceError(Exception):
