@@ -20,6 +20,7 @@ from ..labels import changing, read_labels
 from ..messages import ResonanceError, message
 from ..recordings import close_up
 from ..workspace import Workspace
+from .fallback import bundle
 from .lines import check, player, say, show_in
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class LabelEditor:
 
     def _ipython_display_(self) -> None:
         if self.rows:
-            display(self.box)
+            display(bundle(self.box), raw=True)
         else:
             say(message("widget.editor.nothing"))
 
