@@ -23,6 +23,11 @@ def typed(*words: str, windows: bool = os.name == "nt") -> str:
     return " ".join(["&", *quoted] if quoted[0] != words[0] else quoted)  # without & a quoted program is only a text
 
 
+def pip() -> str:
+    """The installer of this Python; what else is called ``pip`` may belong to another one."""
+    return typed(sys.executable, "-m", "pip")
+
+
 def resonance(*arguments: str) -> str:
     """Our command line with ``arguments``: the script among those of this Python, or else the package itself."""
     script = Path(sysconfig.get_path("scripts"), "resonance.exe" if os.name == "nt" else "resonance")

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from resonance_helpers import ResonanceError, Workspace, shell
 from resonance_helpers.cli import app
-from resonance_helpers.messages import COMMAND, LANGUAGES, catalogue, message
+from resonance_helpers.messages import COMMANDS, LANGUAGES, catalogue, message
 from resonance_helpers.service.problems import STATUS
 from resonance_helpers.widgets import lesson
 from resonance_helpers.workspace import NOTEBOOKS_DIR, REPOSITORY
@@ -71,10 +71,10 @@ def test_the_command_runs_with_no_environment_activated(tmp_path: Path, monkeypa
 
 
 def test_a_sentence_has_the_command_of_this_machine() -> None:
-    assert any(COMMAND in both["zh"] for both in catalogue().values())
     for lang in LANGUAGES:
         assert f"{shell.resonance()} keys make" in message("cli.keys.none", lang)
     assert shell.resonance() in str(ResonanceError("RZ-1807", variable="X"))
+    assert f"{shell.pip()} install" in str(ResonanceError("RZ-0805", kind="ct2-int8"))
 
 
 def test_nobody_is_told_a_command_that_is_not_found() -> None:
@@ -84,11 +84,13 @@ def test_nobody_is_told_a_command_that_is_not_found() -> None:
     pages = [path for folder in (REPOSITORY, REPOSITORY / "docs") for path in folder.glob("*.md")]
     texts |= {path.name: path.read_text(encoding="utf-8") for path in pages if path.name != "CHANGELOG.md"}
     assert not {where: found for where, text in texts.items() if (found := BARE.findall(text))}
+    errors = [both[lang] for key, both in catalogue().items() if key.startswith("RZ-") for lang in LANGUAGES]
+    assert not [sentence for sentence in errors if re.search(r"(?<!\{)\bpip install", sentence)]
     assert BARE.search("运行 resonance serve") and not BARE.search("/x/bin/resonance serve")
 
 
 def test_no_answer_over_http_names_a_folder_of_the_server() -> None:
-    assert not [code for code in STATUS if COMMAND in catalogue()[code]["zh"]]
+    assert not [code for code in STATUS if any(place in catalogue()[code]["zh"] for place in COMMANDS)]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -13,11 +13,11 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
-from ..shell import resonance
+from ..shell import pip, resonance
 
 Language = Literal["zh", "en"]
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
-COMMAND = "{resonance}"  # in a sentence: our command line, as it can be typed on this machine
+COMMANDS = {"{resonance}": resonance, "{pip}": pip}  # in a sentence: as they can be typed on this machine
 
 
 def language() -> Language:
@@ -41,9 +41,8 @@ def catalogue() -> dict[str, dict[str, str]]:
 def message(key: str, /, lang: Language | None = None, **facts: Any) -> str:
     """The sentence of ``key`` with ``facts`` filled in, in ``lang`` or the user's language."""
     sentence = catalogue()[key][lang or language()]
-    if COMMAND in sentence:
-        facts[COMMAND[1:-1]] = resonance()
-    return sentence.format(**facts)
+    typed = {place[1:-1]: command() for place, command in COMMANDS.items() if place in sentence}
+    return sentence.format(**typed, **facts)
 
 
 class ResonanceError(Exception):
