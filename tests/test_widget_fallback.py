@@ -15,6 +15,7 @@ from nbformat import NotebookNode
 
 from resonance_helpers.messages import message
 from resonance_helpers.widgets.fallback import VIEW, as_html
+from resonance_helpers.workflows.lessons import _leave_to_read
 from resonance_helpers.workspace import REPOSITORY
 
 PREPARE = f"""
@@ -40,6 +41,7 @@ SHOWN = {
     "widgets.TryIt(None, [Path('a.wav'), Path('b.wav')])": ["a.wav", "widget.try.send"],
     "widgets.PhoneCodes(workspace, 'http://127.0.0.1:6006')": ["widget.codes.page", "widget.codes.app"],
 }
+LINK = "[docs](../docs/app-contract.md)"
 SECRET = """
 codes = widgets.PhoneCodes(workspace, 'http://127.0.0.1:6006')
 key = codes.show("page").rpartition("#")[2]
@@ -84,6 +86,21 @@ def test_a_static_page_has_no_empty_widget(executed: tuple[NotebookNode, Path]) 
     assert f'<script type="{VIEW}">' not in page
     for code in SHOWN:
         assert bundle_of(executed, code)["text/html"][:200] in page
+
+
+def test_a_copy_of_a_lesson_keeps_the_html_alone(executed: tuple[NotebookNode, Path], tmp_path: Path) -> None:
+    """Its kernel is gone: JupyterLab would look for a live widget and say that it finds none."""
+    copy = tmp_path / "out" / "notebooks" / "04.ipynb"
+    copy.parent.mkdir(parents=True)
+    notebook = nbformat.from_dict({**executed[0], "cells": [*executed[0].cells, nbformat.v4.new_markdown_cell(LINK)]})
+    nbformat.write(notebook, copy)
+    _leave_to_read(copy, tmp_path / "docs")
+    kept = nbformat.read(copy, 4)
+    nbformat.validate(kept)
+    assert "widgets" not in kept.metadata and kept.cells[-1].source == LINK.replace("../docs", "../../docs")
+    bundles = [output.data for cell in kept.cells[1:-1] for output in cell.outputs if "data" in output]
+    assert len(bundles) >= len(SHOWN) and not any(VIEW in bundle for bundle in bundles)
+    assert all(bundle["text/html"] for bundle in bundles)
 
 
 def test_a_code_that_is_shown_is_not_kept(executed: tuple[NotebookNode, Path]) -> None:
