@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from . import __version__
 from .messages import ResonanceError, make_console_print_everything, message
 from .settings import SAMPLE_PATIENT, ServiceSettings, TrainingSettings
+from .shell import resonance
 from .workspace import REPOSITORY, megabytes, open_workspace, require_unicode_names
 
 if TYPE_CHECKING:
@@ -284,8 +285,8 @@ def import_bundle(
         made, base = taken.manifest, taken.manifest.base_model
         patient, date, count = made.patient_id, made.time[:10], made.recordings
         typer.echo(message("cli.import.done", path=taken.folder, patient=patient, date=date, recordings=count))
-        revision = base.get("revision", "")
-        typer.echo(message("cli.import.base", base_model=base["name"], revision=revision, output=output))
+        revision, serve = base.get("revision", ""), resonance("serve", str(output))
+        typer.echo(message("cli.import.base", base_model=base["name"], revision=revision, serve=serve))
 
 
 @app.command(help=message("cli.version.help"))
@@ -380,3 +381,7 @@ def _said_plainly() -> Iterator[None]:
     except ResonanceError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
+
+
+if __name__ == "__main__":
+    app()

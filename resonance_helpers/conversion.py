@@ -7,6 +7,7 @@ place and in label order, so they are the same on every run, and a WAV that we d
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -365,14 +366,19 @@ def compare_rates(path: Path) -> RateComparison:
     return RateComparison(path.name, clip.codec, path.stat().st_size, clip.seconds, versions)
 
 
-def example(workspace: Workspace, number: int = 1) -> RateComparison:
-    """``compare_rates`` of the ``number``-th labelled recording, counted from 1, or the nearest that can be read.
+def example(workspace: Workspace, number: int = 0) -> RateComparison:
+    """``compare_rates`` of the ``number``-th labelled recording, counted from 1, or the nearest that can be read; of 0,
+    the one of which a telephone loses most.
 
-    Raises RZ-0406 when none can, and what ``labelled`` raises.
+    Raises RZ-0406 when none can be read, and what ``labelled`` raises.
     """
     labels = labelled(workspace)
     sources = [match.source for match in Recordings(workspace).match(labels) if match.source]
-    for source in sources[number - 1 :] + sources[: number - 1][::-1]:
+    if number:
+        sources = sources[number - 1 :] + sources[: number - 1][::-1]
+    else:
+        sources.sort(key=lambda source: _telephone_loses(workspace.data_dir / source), reverse=True)
+    for source in sources:
         with suppress(ResonanceError):  # the table of this lesson names what cannot be read
             return compare_rates(workspace.data_dir / source)
     raise ResonanceError("RZ-0406", usable=0, labels=len(labels), needed=MIN_RECORDINGS)
@@ -386,6 +392,17 @@ def write_versions(comparison: RateComparison, folder: Path) -> tuple[Path, ...]
         audio.write_wav(path, version.samples, version.rate)
         paths.append(path)
     return tuple(paths)
+
+
+def _telephone_loses(path: Path) -> tuple[bool, float]:
+    """Whether a recording holds more than Whisper hears, and the share of its power that a telephone does not carry."""
+    try:
+        clip = audio.decode_channels(path, max_seconds=_MAX_SECONDS)
+    except ResonanceError:
+        return False, 0.0
+    power = np.abs(np.fft.rfft(audio.to_mono(clip.samples))) ** 2
+    first = math.ceil(_TELEPHONE_RATE / clip.rate * (len(power) - 1))  # the spectrum ends at half the rate, both do
+    return clip.rate > SAMPLE_RATE, float(power[first:].sum() / (power.sum() or 1.0))
 
 
 def _version(

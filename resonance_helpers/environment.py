@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from .messages import ResonanceError, message
+from .shell import typed
 from .workspace import REPOSITORY, read_json
 
 Status = Literal["ok", "missing", "mismatch"]
@@ -120,7 +121,8 @@ def setup_command() -> str:
 
 def kernel_command() -> str:
     """What makes this Python a kernel in every Jupyter of this user: for a server image with its own Jupyter."""
-    return f'{_python()} -m ipykernel install --user --name resonance --display-name "Resonance 共鸣"'
+    name = "Resonance 共鸣"
+    return typed(sys.executable, "-m", "ipykernel", "install", "--user", "--name", "resonance", "--display-name", name)
 
 
 def direct_dependencies(root: Path = REPOSITORY) -> tuple[str, ...]:
@@ -209,14 +211,10 @@ def _package_row(text: str, tested: Mapping[str, str], find: Find) -> Requiremen
     version, pinned = find(name), tested.get(normalise(name), "")
     status: Status = "missing" if version is None else "ok" if satisfies(version, needed) else "mismatch"
     # The one package by its tested version, and no -c: constraints would also move a torch that works.
-    fix = f"{_python()} -m pip install {name}=={pinned}" if pinned else f'{_python()} -m pip install "{name}{needed}"'
+    fix = typed(sys.executable, "-m", "pip", "install", f"{name}=={pinned}" if pinned else name + needed)
     if name == "torch":
         fix = message("environment.torch.fix")
     return Requirement(name, needed, version or "", pinned, status, "" if status == "ok" else fix)
-
-
-def _python() -> str:
-    return f'"{sys.executable}"' if " " in sys.executable else sys.executable
 
 
 def _import_error(name: str) -> str:
@@ -311,8 +309,9 @@ def recommend_torch(
 
 def _torch_build(key: Literal["cpu", "cu126", "cu130"], version: str) -> TorchBuild:
     # The build is named in the version as well: for pip 2.13.0 is satisfied by any build that is already there.
-    command = f"{_python()} -m pip install torch=={version}+{key} --index-url https://download.pytorch.org/whl/{key}"
+    pip = (sys.executable, "-m", "pip", "install")
+    command = typed(*pip, f"torch=={version}+{key}", "--index-url", f"https://download.pytorch.org/whl/{key}")
     if sys.platform == "darwin":
-        command = f"{_python()} -m pip install torch=={version}"
+        command = typed(*pip, f"torch=={version}")
     title, for_whom = message(f"environment.torch.{key}.title"), message(f"environment.torch.{key}.for")
     return TorchBuild(key, title, _DOWNLOAD_GB[key], for_whom, command)

@@ -16,8 +16,10 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 from peft import PeftModel
 from transformers import EncoderDecoderCache, WhisperForConditionalGeneration, WhisperProcessor
+from transformers.utils.logging import disable_progress_bar
 
 from .base_models import BaseModel
 from .clip_quality import without_offset
@@ -26,6 +28,11 @@ from .messages import ResonanceError
 from .scoring import REPEATS
 from .settings import LOOP_TOKENS, MAX_NEW_TOKENS, SAMPLE_RATE
 from .windows import allow_short_windows, native_window_s
+
+_fetching_is_shown = not are_progress_bars_disabled()  # which takes minutes
+disable_progress_bar()  # of weights being loaded, a moment: a widget that stays in the notebook at 0 %
+if _fetching_is_shown:
+    enable_progress_bars()
 
 
 @dataclass(frozen=True)

@@ -408,6 +408,35 @@ def test_a_real_voice_converts(workspace: Workspace) -> None:
     assert all(row.level == "ok" for row in result.rows)
 
 
+def test_the_example_shows_what_its_sentence_says(workspace: Workspace) -> None:
+    """Unless one is named, it is a recording with sound above what a telephone carries, and from above 16 kHz."""
+    time_s = np.arange(48_000) / 48_000
+
+    def tones(*frequencies: int) -> np.ndarray:
+        return np.sum([0.2 * np.sin(2 * np.pi * hz * time_s) for hz in frequencies], axis=0).astype(np.float32)
+
+    files = {
+        "audio_raw/low.wav": wav(tones(300, 3_900), 48_000),
+        "audio_raw/high.wav": wav(tones(300, 6_000), 48_000),
+        "audio_raw/some.wav": wav(tones(300, 900, 5_000), 48_000),
+        "audio_raw/converted.wav": wav(voice(1.0, SAMPLE_RATE), SAMPLE_RATE),
+        "audio_raw/broken.wav": b"",
+    }
+    put(workspace.data_dir, files, list(files))
+    assert conversion.example(workspace).name == "high.wav"
+    (workspace.data_dir / "audio_raw" / "high.wav").unlink()
+    assert conversion.example(workspace).name == "some.wav"
+    assert conversion.example(workspace, 1).name == "low.wav"
+
+
+@pytest.mark.skipif(not SAMPLE_DIR.is_dir(), reason="data_sample/ is not built here")
+def test_the_example_of_the_sample_has_sound_where_a_telephone_has_none(tmp_path: Path) -> None:
+    own, *_ = conversion.example(Workspace(SAMPLE_DIR, tmp_path, "sample", is_sample=True)).versions
+    power = np.abs(np.fft.rfft(own.mono)) ** 2
+    above = power[np.fft.rfftfreq(len(own.mono), 1 / own.rate) >= 4_000].sum() / power.sum()
+    assert own.rate > SAMPLE_RATE and above > 0.005, "of the other recordings 0.0004"
+
+
 def test_the_example_is_the_nearest_recording_that_can_be_read(workspace: Workspace) -> None:
     files = {"audio_raw/1.wav": b"", "audio_raw/2.mp3": encoded("mp3"), "audio_raw/3.wav": b"no sound"}
     put(workspace.data_dir, files, [*files, "audio_raw/missing.wav"])

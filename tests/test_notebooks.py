@@ -15,6 +15,7 @@ from typing import Any
 import nbformat
 import papermill
 import pytest
+from markdown_it import MarkdownIt
 from nbformat import NotebookNode
 from typer.testing import CliRunner
 
@@ -143,6 +144,15 @@ def test_every_text_is_chinese_with_the_same_in_english_folded_in_the_cell(path:
         assert re.search(r"[A-Za-z]{3}", english), cell.id
         assert len(CHINESE.findall(english)) < 0.1 * len(english), cell.id  # names in quotes, no forgotten sentence
         assert "您" not in chinese, cell.id
+
+
+@each_lesson
+def test_no_mark_of_emphasis_is_shown_as_it_stands(path: Path) -> None:
+    """``**「词」**字`` opens nothing by CommonMark's rules, which are JupyterLab's too: its asterisks would be read."""
+    for cell in cells(read(path), "markdown"):
+        rendered = MarkdownIt().enable("table").render(cell.source)
+        seen = re.sub(r"<(code|pre).*?</\1>", "", rendered, flags=re.DOTALL)
+        assert "**" not in seen and "__" not in seen, (cell.id, re.findall(r".*(?:\*\*|__).*", seen))
 
 
 @each_lesson

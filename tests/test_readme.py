@@ -8,6 +8,7 @@ import tomllib
 import pytest
 
 from resonance_helpers import environment
+from resonance_helpers.cli import app
 from resonance_helpers.workspace import REPOSITORY
 
 ENGLISH = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -57,7 +58,10 @@ def test_commands_that_are_named_exist(readme: str) -> None:
     assert {"rehearsal", "test"} <= targets
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
     scripts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
-    assert set(re.findall(r"^(resonance) ", readme, re.MULTILINE)) <= set(scripts)
+    named = re.findall(r"^\.venv/bin/(\S+) ([a-z-]+)", readme, re.MULTILINE)
+    subcommands = {*(command.name or command.callback.__name__ for command in app.registered_commands), "keys"}
+    assert named and {script for script, _ in named} <= set(scripts) and {name for _, name in named} <= subcommands
+    assert r".venv\Scripts\resonance" in readme, "Windows"
 
 
 @both

@@ -312,7 +312,9 @@ def test_what_training_changed_and_what_it_may_have_spoilt_is_said_where_it_was_
     facts = {"known": both, "new": None, "silence": silence, "real_time_factor": RealTimeFactor(0.5, 0.25)}
     forgetting = Forgetting(3, both.before, both.after, both.difference, 2)
     full = report.page(replace(a_report(), forgetting=forgetting, **facts), background())
-    assert both.difference
+    assert both.difference and both.difference.exact == pytest.approx(1 / 3)
+    for words in ("整句全对 +33 个百分点（", "到 +100 个百分点）"):
+        assert words in full, f"a difference of shares has no unit of its own: {words}"
     for words in (
         f"{both.difference.cer:+.2f}",
         "训练前 0 条，训练后 1 条",

@@ -16,6 +16,7 @@ from resonance_helpers import ResonanceError, Workspace, charts, widgets
 from resonance_helpers.client import Transcript
 from resonance_helpers.messages import LANGUAGES, message
 from resonance_helpers.service import LoggedRequest
+from resonance_helpers.shell import resonance
 from resonance_helpers.widgets import lines, service_panel, serving
 
 TOKEN = "a-key-that-nobody-may-see"
@@ -239,5 +240,5 @@ def test_every_way_in_says_who_can_read_along(
         message("lesson09.door.cloudflare.sees", lang=lang)
         in by_command["cloudflared tunnel --url http://127.0.0.1:8000"]
     )
-    assert "resonance serve '/data/my output' --tls --host 0.0.0.0" in by_command
-    assert "resonance serve '/data/my output' --port 6006" in by_command
+    assert resonance("serve", "/data/my output", "--tls", "--host", "0.0.0.0") in by_command
+    assert resonance("serve", "/data/my output", "--port", "6006") in by_command

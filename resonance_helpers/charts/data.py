@@ -22,6 +22,7 @@ COLUMNS = 4
 SOUND = "#d6e6f2"  # behind a wave; light enough for it to stand out
 MEL_FLOOR_DB = -70.0  # below the loudest band; what is quieter is drawn as dark
 ZOOM_S = 0.008  # of the waveform, so that single samples can be seen
+HIGHEST_HZ = 12_000  # of a spectrogram: speech has little above, and what a telephone loses should not look small
 LOUDEST_DB, QUIETEST_DB = -30.0, -100.0  # ends of the colour scale, dB of power density at full scale
 
 
@@ -136,7 +137,7 @@ def _small_waveform(axes: Axes, row: Row) -> None:
 def rates_and_spectra(comparison: RateComparison) -> Picture:
     """The same clip at its own rate, at 16 kHz and at 8 kHz: 8 ms of its waveform, and its spectrogram."""
     versions = comparison.versions
-    highest = max(version.rate for version in versions) / 2
+    highest = min(HIGHEST_HZ, max(version.rate for version in versions) / 2)
     words = "\n".join(
         f"{version_name(v)}: {message('chart.rates.nothing', top=f'{v.rate / 2000:g}')}" for v in versions
     )

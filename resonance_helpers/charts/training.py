@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
@@ -26,6 +27,7 @@ SHOWN_SETTINGS = (
     "window_s",
     "augment",
     "lora",
+    "lora.dropout",
 )
 
 
@@ -102,7 +104,7 @@ def presets_table(presets: Mapping[str, TrainingSettings]) -> Markup:
     names = list(presets)
     rows = []
     for field in SHOWN_SETTINGS:
-        values = [_setting(getattr(presets[name], field)) for name in names]
+        values = [_setting(field, attrgetter(field)(presets[name])) for name in names]
         rows.append([message(f"chart.presets.{field}"), *values, message(f"chart.presets.{field}.why")])
     headers = [
         message("chart.presets.setting"),
@@ -118,10 +120,12 @@ def effects_in_words(effects: Sequence[str]) -> str:
     return message("chart.effect.and").join(words) if words else message("chart.no")
 
 
-def _setting(value: object) -> str:
+def _setting(field: str, value: object) -> str:
+    if field == "window_s" and value == 0:  # chosen from the recordings
+        return message("chart.presets.auto")
     if isinstance(value, tuple):
         return effects_in_words(value)
     if isinstance(value, LoraSettings):
         kinds = [name.removesuffix("_proj") for name in value.target_modules]
         return message("chart.presets.lora.all") if value.target_modules == ALL_LINEAR else ", ".join(kinds)
-    return message("chart.presets.auto") if value == 0 else f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

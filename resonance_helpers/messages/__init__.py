@@ -16,8 +16,11 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
+from ..shell import pip, resonance
+
 Language = Literal["zh", "en"]
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
+COMMANDS = {"{resonance}": resonance, "{pip}": pip}  # in a sentence: as they can be typed on this machine
 
 
 def language() -> Language:
@@ -41,7 +44,9 @@ def catalogue() -> dict[str, dict[str, str]]:
 def message(key: str, /, lang: Language | None = None, **facts: Any) -> str:
     """The sentence of ``key`` with ``facts`` filled in, in ``lang`` or the user's language. It can be printed, whatever
     stands in the facts."""
-    return _printable(catalogue()[key][lang or language()].format(**facts))
+    sentence = catalogue()[key][lang or language()]
+    typed = {place[1:-1]: command() for place, command in COMMANDS.items() if place in sentence}
+    return _printable(sentence.format(**typed, **facts))
 
 
 def _printable(text: str) -> str:

@@ -183,11 +183,11 @@ def changes(report: Report) -> list[str]:
 
 
 def _difference(difference: Difference) -> dict[str, str]:
-    facts = {}
-    for field, form in (("cer", "+.2f"), ("exact", "+.0%")):
-        low, high = getattr(difference, f"{field}_ci")
-        facts[field] = f"{getattr(difference, field):{form}}"
-        facts[f"{field}_ci"] = message("report.from_to", low=f"{low:{form}}", high=f"{high:{form}}")
+    facts: dict[str, str] = {}
+    for field, unit, digits in (("cer", 1, 2), ("exact", 100, 0)):  # of shares in percentage points
+        values = (getattr(difference, field), *getattr(difference, f"{field}_ci"))
+        change, low, high = (f"{round(value * unit, digits) + 0.0:+.{digits}f}" for value in values)  # no minus zero
+        facts |= {field: change, f"{field}_ci": message("report.from_to", low=low, high=high)}
     return facts
 
 

@@ -9,7 +9,7 @@ from ..lazy import lazy_names
 _HOMES = {
     "errors": ("install_friendly_errors",),
     "lines": ("check", "html_table", "player", "say", "service_log"),
-    "lesson": ("show_script", "show_workspace"),
+    "lesson": ("show_in_terminal", "show_script", "show_workspace"),
     "setting_up": (
         "check_connection",
         "check_environment",

@@ -19,6 +19,7 @@ from ..client.address import is_this_machine
 from ..messages import ResonanceError, message
 from ..service import links
 from ..workspace import Workspace
+from .fallback import as_html, bundle
 
 
 class PhoneCodes:
@@ -38,7 +39,8 @@ class PhoneCodes:
             button.description = message(f"widget.codes.{kind}")
             button.on_click(partial(self._pressed, kind))
         self.shown = widgets.HTML()
-        self.box = widgets.VBox([widgets.HBox(list(self.buttons.values())), self.shown])
+        self.pressed = widgets.HBox(list(self.buttons.values()))
+        self.box = widgets.VBox([self.pressed, self.shown])
 
     def show(self, kind: str) -> str:
         """Show the code of ``kind`` ("page" or "app") and give the link in it. Raises what ``make_key`` raises."""
@@ -65,4 +67,4 @@ class PhoneCodes:
 
     def _ipython_display_(self) -> None:
         plain = message("widget.codes.plain", url=self._url)
-        display({**self.box._repr_mimebundle_(), "text/plain": plain}, raw=True)
+        display(bundle(self.box, plain, as_html(self.pressed)), raw=True)  # a code that is shown holds a key

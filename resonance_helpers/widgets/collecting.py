@@ -22,6 +22,7 @@ from ..recordings import close_up
 from ..transcript import check as check_text
 from ..transcript import invisible
 from ..workspace import Workspace
+from .fallback import bundle
 from .lines import check, player, say, show_in
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class LabelEditor:
 
     def _ipython_display_(self) -> None:
         if self.rows:
-            display(self.box)
+            display(bundle(self.box), raw=True)
         else:
             say(message("widget.editor.nothing"))
 

@@ -11,6 +11,7 @@ from ..charts.markup import escape
 from ..consent import PURPOSES, VERSION, Consent, write_consent
 from ..messages import ResonanceError, message
 from ..workspace import Workspace, locked
+from .fallback import bundle
 
 WIDE = {"width": "560px"}  # each widget makes a layout of its own from it, which can be hidden alone
 STYLE = {"description_width": "180px"}
@@ -52,7 +53,7 @@ class ConsentForm:
         )
 
     def _ipython_display_(self) -> None:
-        display(self.box)
+        display(bundle(self.box), raw=True)
 
     def consent(self) -> Consent:
         """What the form says now. Raises RZ-0413 for a field that says nothing."""

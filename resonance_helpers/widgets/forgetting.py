@@ -10,6 +10,7 @@ from IPython.display import display
 
 from ..charts.markup import escape
 from ..messages import ResonanceError, message
+from .fallback import bundle
 
 WIDE = widgets.Layout(width="560px")
 STYLE = {"description_width": "180px"}
@@ -58,7 +59,7 @@ class ForgetForm:
         self.box = widgets.VBox([intro, self.look, self.answer, self.confirm])
 
     def _ipython_display_(self) -> None:
-        display({**self.box._repr_mimebundle_(), "text/plain": message("widget.forget.plain")}, raw=True)
+        display(bundle(self.box, message("widget.forget.plain")), raw=True)
 
     def _list(self) -> None:
         found = self.forgetting.look()

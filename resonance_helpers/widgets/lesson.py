@@ -6,8 +6,9 @@ from IPython.display import display
 
 from ..charts.markup import Markup, escape, table_html
 from ..messages import message
+from ..shell import resonance
 from ..workspace import REPOSITORY, Workspace, misplaced
-from .lines import check
+from .lines import check, show_commands
 
 SCRIPTS = REPOSITORY / "benchmarks" / "lessons"
 
@@ -24,6 +25,25 @@ def show_workspace(workspace: Workspace) -> None:
     display(table_html(headers, rows, notes=[note]))
     if error := misplaced(workspace.data_dir):
         check(False, str(error))
+
+
+def show_in_terminal(workspace: Workspace, *names: str, url: str = "") -> None:
+    """Commands for a terminal on this machine, with this person's folders filled in; ``url`` is a service's."""
+    data = [] if workspace.is_sample else ["--data", str(workspace.data_dir)]
+    folder, patient = str(workspace.output_dir), workspace.patient_id
+    forget = ["forget", patient, *data, "--output", folder]
+    commands = {
+        "forget": forget,
+        "forget.yes": [*forget, "--yes"],
+        "cross-validate": ["cross-validate", *data, "--output", folder, "--patient", patient],
+        "check-service": ["check-service", url, "--patient", patient],
+        "keys.make": ["keys", "make", folder, "--patient", patient],
+        "keys.address": ["keys", "make", folder, "--patient", patient, "--address"],
+        "keys.admin": ["keys", "make", folder, "--everybody", "--admin"],
+        "keys.list": ["keys", "list", folder],
+        "keys.revoke": ["keys", "revoke", folder, message("widget.terminal.id")],
+    }
+    show_commands([(message(f"widget.terminal.{name}"), resonance(*commands[name])) for name in names])
 
 
 def show_script(name: str) -> None:

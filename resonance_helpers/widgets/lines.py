@@ -40,6 +40,17 @@ def html_table(headers: Sequence[object], rows: Iterable[Sequence[object]], capt
     display(table_html(headers, rows, caption))
 
 
+def show_commands(commands: Iterable[tuple[str, str]]) -> None:
+    """A table of what is to be done and the command that does it."""
+    headers = [message("lesson09.command.what"), message("lesson09.command")]
+    html_table(headers, [(what, code(line)) for what, line in commands])
+
+
+def code(command: str) -> Markup:
+    """A command, to be copied."""
+    return Markup(f"<code>{escape(command)}</code>", command)
+
+
 def player(path: Path, caption: str = "") -> Markup:
     """A player that links to ``path``, or a sentence why there can be none. The sound itself never becomes part of the
     notebook."""

@@ -15,6 +15,7 @@ from IPython.display import display
 from ..charts.markup import escape
 from ..messages import ResonanceError, message
 from ..recordings import arrivals
+from .fallback import bundle
 
 ROWS = 10  # on a page
 WIDE = widgets.Layout(width="560px")
@@ -33,7 +34,7 @@ class Panel:
 
     def _ipython_display_(self) -> None:
         plain = message("phone.plain", title=self.title)
-        display({**self.box._repr_mimebundle_(), "text/plain": plain}, raw=True)
+        display(bundle(self.box, plain), raw=True)
 
     def _say(self, place: widgets.HTML, mark: str, *lines: str) -> None:
         words = "".join(f"<p>{escape(line)}</p>" for line in (f"{mark} {lines[0]}".strip(), *lines[1:]) if line)

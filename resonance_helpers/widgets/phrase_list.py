@@ -18,6 +18,7 @@ from ..charts.markup import escape, table_html
 from ..messages import ResonanceError, message
 from ..phrases import Phrase
 from ..workspace import Workspace
+from .fallback import bundle
 
 WIDE = {"width": "560px"}  # each widget makes a layout of its own from it, which can be hidden alone
 SHOWN = 14  # phrases at once
@@ -98,7 +99,7 @@ class PhraseList:
             self._say("ℹ️", *(each.sentence for each in phrases.parse(phrases.own_list(workspace)).left_out))
 
     def _ipython_display_(self) -> None:
-        display({**self.box._repr_mimebundle_(), "text/plain": self.plain()}, raw=True)
+        display(bundle(self.box, self.plain()), raw=True)
 
     def plain(self) -> str:
         """The list in words, its first ``IN_WORDS`` phrases."""

@@ -16,13 +16,16 @@ from typing import Any
 import anywidget
 import numpy as np
 import traitlets
+from IPython.display import display
 
 from ..audio import to_pcm16
+from ..charts.markup import Markup, escape, stack
 from ..messages import ResonanceError, catalogue, message
 from ..phrases import Phrase
 from ..recordings.session import LONGEST_S, Kept, Session
 from ..settings import SAMPLE_RATE
 from ..workspace import Workspace
+from .fallback import bundle
 
 _HERE = Path(__file__).parent
 _PREFIX = "recorder."
@@ -59,6 +62,11 @@ class Recorder(anywidget.AnyWidget):
     def __repr__(self) -> str:
         progress = self.session.progress
         return message("recorder.plain", done=progress.done, total=progress.total)
+
+    def _ipython_display_(self) -> None:
+        lines = [self.state[name] for name in ("title", "phrase", "told", "progress") if self.state.get(name)]
+        shown = stack(*(Markup(f"<p>{escape(line)}</p>", line) for line in [*lines, repr(self)]))
+        display(bundle(self, repr(self), shown), raw=True)
 
     # ── From the browser ─────────────────────────────────────────────────────
     def _receive(self, _: Recorder, content: dict[str, Any], buffers: Sequence[memoryview]) -> None:

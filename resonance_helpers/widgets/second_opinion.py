@@ -12,6 +12,7 @@ from .. import base_models, recordings
 from ..messages import ResonanceError, message
 from ..whisper import load_speech_model
 from ..workspace import Workspace
+from .fallback import bundle
 from .lines import say
 from .progress_bar import progress
 from .recordings import show_hints
@@ -32,7 +33,7 @@ class SecondOpinion:
         self.box = widgets.VBox([self.button, self.said])
 
     def _ipython_display_(self) -> None:
-        display({**self.box._repr_mimebundle_(), "text/plain": message("widget.opinion.plain")}, raw=True)
+        display(bundle(self.box, message("widget.opinion.plain")), raw=True)
 
     def _ask(self, _: widgets.Button) -> None:
         self.button.disabled = True

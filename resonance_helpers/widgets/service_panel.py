@@ -17,6 +17,7 @@ from IPython.display import display
 
 from ..charts.markup import escape
 from ..messages import ResonanceError, message
+from .fallback import bundle
 from .lines import service_log
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ class ServicePanel:
                 self._show("off")
 
     def _ipython_display_(self) -> None:
-        shown = self.box._repr_mimebundle_() | {"text/plain": self._plain}  # else the names of the widgets' classes
-        display(shown, raw=True)
+        display(bundle(self.box, self._plain), raw=True)
 
     def _pressed(self) -> None:
         with contextlib.suppress(ResonanceError):  # it stands in the panel

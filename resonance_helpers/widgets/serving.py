@@ -18,10 +18,11 @@ from ..charts.markup import Markup, escape
 from ..charts.serving import Answer, WholeWay, answered_table, where_things_run
 from ..messages import ResonanceError, message
 from ..settings import AUTODL_PORTS, ServiceSettings
+from ..shell import resonance
 from ..text import normalise
 from ..workspace import Workspace, megabytes
 from .learning import ADAPTER_FILES, show_link
-from .lines import check, html_table, say
+from .lines import check, code, html_table, say, show_commands
 
 if TYPE_CHECKING:
     from ..client import ResonanceClient, Step, Transcript
@@ -164,7 +165,7 @@ def show_serving_commands(workspace: Workspace, base_model: str = "") -> None:
         (message("lesson09.command.back"), f"tmux attach -t {SESSION}"),
         (message("lesson09.command.stop"), "Ctrl + C"),
     ]
-    _show_commands(rows)
+    show_commands(rows)
     say(message("lesson09.ports", ports=message("list.comma").join(map(str, AUTODL_PORTS))))
 
 
@@ -183,7 +184,7 @@ def show_unit(workspace: Workspace, base_model: str = "") -> None:
         (message("lesson09.unit.read_key"), f"sudo cat {KEY_FILE}"),
         (message("lesson09.unit.stop"), "sudo systemctl disable --now resonance"),
     ]
-    _show_commands(rows)
+    show_commands(rows)
     title, text = message("lesson09.unit.text"), unit(workspace, base_model)
     folded = f"<details><summary>{escape(title)}</summary><pre><code>{escape(text)}</code></pre></details>"
     display(Markup(folded, f"{title}\n\n{text}"))
@@ -203,7 +204,7 @@ def show_doors(workspace: Workspace) -> None:
     columns = ("name", "sees", "microphone", "when")
     headers = [message(f"lesson09.door.{column}") for column in columns]
     rows = [
-        [*(message(f"lesson09.door.{way}.{column}") for column in columns), _code(command)]
+        [*(message(f"lesson09.door.{way}.{column}") for column in columns), code(command)]
         for way, command in commands.items()
     ]
     html_table([*headers, message("lesson09.command")], rows)
@@ -284,20 +285,11 @@ def show_whole_way(workspace: Workspace) -> None:
 
 
 def _serve_command(workspace: Workspace, *options: str) -> str:
-    return shlex.join(["resonance", "serve", str(workspace.output_dir), *options])
+    return resonance("serve", str(workspace.output_dir), *options)
 
 
 def _with_base_model(base_model: str) -> list[str]:
     return ["--base-model", base_model] if base_model else []
-
-
-def _show_commands(rows: Iterable[tuple[str, str]]) -> None:
-    headers = [message("lesson09.command.what"), message("lesson09.command")]
-    html_table(headers, [(what, _code(line)) for what, line in rows])
-
-
-def _code(command: str) -> Markup:
-    return Markup(f"<code>{escape(command)}</code>", command)
 
 
 def _large(text: str) -> Markup:

@@ -11,6 +11,7 @@ from IPython.display import display
 
 from ..charts.markup import escape
 from ..messages import ResonanceError, message
+from .fallback import bundle
 
 
 class HasText(Protocol):
@@ -34,7 +35,7 @@ class TryIt:
         self.box = widgets.VBox([widgets.HBox([self.choice, self.button]), self.answer])
 
     def _ipython_display_(self) -> None:
-        display(self.box)
+        display(bundle(self.box), raw=True)
 
     def _send(self, _: widgets.Button) -> None:
         try:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -30,6 +31,7 @@ from ..messages import ResonanceError, message
 from ..parameters import check_parameters, check_type
 from ..scoring import of_ten
 from ..settings import PRACTICE_MODEL, SAMPLE_PATIENT
+from ..widgets.fallback import VIEW
 from ..workspace import (
     NOTEBOOKS_DIR,
     Workspace,
@@ -224,21 +226,26 @@ def _run_one(notebook: Path, workspace: Workspace, parameters: Mapping[str, Any]
         reason = _sentence(error.ename, error.evalue)
     except DeadKernelError:
         reason = str(ResonanceError("RZ-1408"))
-    _point_to_docs(copy, notebook.parent.parent / "docs")
+    _leave_to_read(copy, notebook.parent.parent / "docs")
     if not reason:
         return None
     return ResonanceError("RZ-1407", lesson=message(f"lesson.{notebook.name[:2]}"), reason=reason, copy=copy)
 
 
-def _point_to_docs(copy: Path, docs: Path) -> None:
-    """Lessons show pictures and pages of ``../docs``, which from where ``copy`` lies is somewhere else."""
-    try:
-        way = quote(Path(os.path.relpath(docs, copy.parent)).as_posix())
-    except ValueError:  # another drive of Windows: there is no way
-        return
+def _leave_to_read(copy: Path, docs: Path) -> None:
+    """Lessons show pictures and pages of ``../docs``, which from where ``copy`` lies is somewhere else. The kernel of
+    its widgets is gone: what they showed stays, as HTML."""
     said = copy.read_text(encoding="utf-8")
+    with suppress(ValueError):  # another drive of Windows: there is no way
+        way = quote(Path(os.path.relpath(docs, copy.parent)).as_posix())
+        said = said.replace("](../docs/", f"]({way}/")
+    notebook = json.loads(said)
+    notebook["metadata"].pop("widgets", None)
+    for output in chain.from_iterable(cell.get("outputs", ()) for cell in notebook["cells"]):
+        if "text/html" in (shown := output.get("data", {})):
+            shown.pop(VIEW, None)
     with replacing(copy) as temporary:
-        temporary.write_text(said.replace("](../docs/", f"]({way}/"), encoding="utf-8")
+        temporary.write_text(json.dumps(notebook, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def _sentence(name: str, value: str) -> str:

@@ -15,8 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from transformers.utils.logging import disable_progress_bar
-
 from .. import __version__, adapter, conversion, evaluation, training
 from ..base_models import default_name, resolve, tensors_sha256
 from ..consent import require_consent
@@ -28,8 +26,6 @@ from ..utterances import Utterance, data_hash, load_utterances
 from ..workspace import Workspace, read_json, write_json
 
 ANSWERS = "answers.json"  # written last: where it lies, the retraining is finished
-
-disable_progress_bar()  # of weights being loaded: ours counts retrainings
 
 OnProgress = Callable[[float, int, str], None]
 """Retrainings done (with the share of the one that runs), how many in all, and what is done now, in words."""
