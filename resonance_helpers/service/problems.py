@@ -34,6 +34,7 @@ STATUS = {
     "RZ-0503": 422,  # cut short
     "RZ-0504": 413,  # too long for the service
     "RZ-0506": 422,  # a header that no microphone wrote
+    "RZ-0509": 413,  # unpacks to too much
     "RZ-0602": 413,  # too long for the model
     "RZ-0901": 401,
     "RZ-0902": 413,
@@ -62,6 +63,7 @@ STATUS = {
     "RZ-0946": 409,
     "RZ-0947": 422,
     "RZ-0948": 507,
+    "RZ-0970": 422,  # a recording at which decoding fails in a way that nobody foresaw
 }
 PREFIX_OPENAI = "/v1"
 
