@@ -33,19 +33,20 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 FILES = 1024  # all that many systems allow
 KEY = {"Authorization": f"Bearer {TOKEN}"}
 
+# the imports stand below the question for the name, so that the decoders, which import this file, start without them
 SERVER = f"""
 import resource, sys
-resource.setrlimit(resource.RLIMIT_NOFILE, ({FILES}, {FILES}))
-from pathlib import Path
-import uvicorn
-from serving import TOKEN, Voices
-from resonance_helpers.service.app import create_app
-from resonance_helpers.service.certificates import prepare
-from resonance_helpers.service.keys import Keyring
-from resonance_helpers.service.registry import AdapterRegistry
-from resonance_helpers.service.server import listen, uvicorn_config
-folder, tls = Path(sys.argv[1]), sys.argv[2] == "https"
 if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_NOFILE, ({FILES}, {FILES}))
+    from pathlib import Path
+    import uvicorn
+    from serving import TOKEN, Voices
+    from resonance_helpers.service.app import create_app
+    from resonance_helpers.service.certificates import prepare
+    from resonance_helpers.service.keys import Keyring
+    from resonance_helpers.service.registry import AdapterRegistry
+    from resonance_helpers.service.server import listen, uvicorn_config
+    folder, tls = Path(sys.argv[1]), sys.argv[2] == "https"
     app = create_app(Voices, AdapterRegistry(folder), Keyring(TOKEN))
     with listen("127.0.0.1", 0) as listening:
         print(listening.getsockname()[1], flush=True)
