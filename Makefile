@@ -16,7 +16,7 @@ help:
 	@echo "make bench-training  training beside the guide's, by the step and by the clock, on DATA and BASE_MODEL"
 	@echo "make bench-service   serving beside the guide's: speed and memory, with ADAPTER (an OUTPUT_DIR) and GUIDE_ADAPTER"
 	@echo "make bench-conversion  converting 100 mixed files beside the guide's loop"
-	@echo "make soak        never the wrong patient: the service under load and failures, for SECONDS (600)"
+	@echo "make soak        never the wrong patient: the service under load, failures and strangers, for SECONDS (600)"
 	@echo "make fuzz        broken and forged files of every format against the decoder, for SECONDS (600)"
 	@echo "make lint        style, types, import contracts, spelling, clean notebooks"
 	@echo "make format      put the style right"

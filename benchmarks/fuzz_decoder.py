@@ -252,9 +252,8 @@ def run(seconds: float, seed: int, keep: Path, decoders: Decoders) -> Report:
 
 def its_process(decoders: Decoders) -> BaseProcess:
     """That of the one worker, which is idle between two cases."""
-    worker = decoders._idle.get()
-    decoders._idle.put(worker)
-    return worker.process
+    decoders.wait()
+    return decoders.processes[0]
 
 
 def decoded(decoders: Decoders, content: bytes, least_s: float = 0.0) -> str:

@@ -7,8 +7,10 @@ an adapter says alone, in a model that nothing else has touched. Eight clients a
 are evicted all the time; meanwhile adapters are uploaded, replaced on disk and reloaded, deleted; and failures are
 raised in the middle of generating, loading and switching. While an adapter is being changed either answer is right;
 from the moment the service has said that it is done, only the new one. Then the service runs as a process of its own
-and is killed with −9 again and again: afterwards every adapter is whole or absent. Prints JSON; the exit status is 1
-when a single answer was another one's.
+and is killed with −9 again and again: afterwards every adapter is whole or absent. In between it is hammered: 2,000
+strangers hang on to it and come back, its decoders are killed and stopped, adapters change; every client is answered or
+told to come again, and neither memory nor files nor processes grow. Prints JSON; the exit status is 1 when a single
+answer was another one's, or something of this did not hold.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ import argparse
 import io
 import json
 import logging
+import os
 import random
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -36,10 +40,12 @@ from unittest.mock import patch
 
 import httpx
 import numpy as np
+import psutil
 import soundfile
 import torch
 import uvicorn
 from fastapi import FastAPI
+from strangers import hanging
 
 from resonance_helpers import Workspace, adapter, audio, listening
 from resonance_helpers.adapter import CONFIG, MANIFEST, WEIGHTS, Manifest
@@ -47,6 +53,7 @@ from resonance_helpers.base_models import resolve
 from resonance_helpers.export import export_adapter
 from resonance_helpers.service import process
 from resonance_helpers.service.app import create_app
+from resonance_helpers.service.connections import allow_files
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key
 from resonance_helpers.service.problems import STATUS
 from resonance_helpers.service.registry import AdapterRegistry
@@ -65,6 +72,10 @@ NOISE = 0.05  # standard deviation of what an adapter adds in the encoder
 ABSENT = -1  # in the place of a version
 UNKNOWN_PATIENT = "RZ-0904"
 KILL_EVERY_S = 60  # of a soak, once
+HAMMER_S, ANSWERS, STRANGERS = 90.0, 1000, 2000
+HURT_EVERY_S = (1.0, 4.0)  # a decoder is killed or stopped
+BUSY = {code for code, status in STATUS.items() if status in (429, 503)}  # come again
+MORE_MB, MORE_FILES = 96, 16  # that the service may hold at the end of a hammering: some connections are still open
 # How often each is made to fail: a step of the decoder, a file, a weight that is put in its place
 FAILURES = {"generation": 0.01, "loading": 0.1, "switching": 0.002}
 
@@ -222,6 +233,10 @@ class Log:
     def __post_init__(self) -> None:
         self.truth = {patient: Truth() for patient in self.world.patients}
 
+    @property
+    def answers(self) -> int:
+        return sum(one.text is not None for one in [*self.asked])
+
     def verdict(self, one: Asked) -> str:
         """``right``, ``wrong``, ``missing`` (a patient was unknown who was there) or the code of the error."""
         right = self.truth[one.patient].between(one.start, one.end)
@@ -277,18 +292,27 @@ class Outside:
                 self.ask(patient, clip)
 
     def busy(
-        self, seconds: float, seed: int, changers: int = CHANGERS, then: Callable[[], object] = lambda: None
+        self,
+        seconds: float,
+        seed: int,
+        changers: int = CHANGERS,
+        then: Callable[[], object] = lambda: None,
+        answers: int = 0,
     ) -> None:
-        """Clients ask and changers change for so long; then do ``then`` before they have stopped."""
+        """Clients ask and changers change for so long and until there are ``answers``; then do ``then`` before they
+        have stopped."""
         until = time.perf_counter() + seconds
         patients = sorted(self._log.world.patients)
 
+        def goes_on() -> bool:
+            return time.perf_counter() < until or self._log.answers < answers
+
         def client(rng: random.Random) -> None:
-            while time.perf_counter() < until:
+            while goes_on():
                 self.ask(rng.choice(patients), rng.randrange(CLIPS))
 
         def changer(rng: random.Random, mine: Sequence[str]) -> None:
-            while time.perf_counter() < until:
+            while goes_on():
                 self.change(rng.choice(mine), rng)
                 time.sleep(rng.uniform(0, 0.3))
 
@@ -450,6 +474,95 @@ def soak(
     return log.summary() | {"injected": dict(failures.raised)} | cache
 
 
+# ── Hammered ─────────────────────────────────────────────────────────────────
+class Held:
+    """What a service's process holds: ``now``, and the most and the usual while it is watched."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+        self._seen: list[dict[str, int]] = []
+
+    def now(self) -> dict[str, int]:
+        """Its memory in MB, its open files, and how many processes it has started that live."""
+        megabytes = self._process.memory_info().rss // 1_000_000
+        living = [child for child in self._process.children() if child.status() != psutil.STATUS_ZOMBIE]
+        return {"mb": megabytes, "files": self._process.num_fds(), "processes": len(living)}
+
+    def watch(self) -> None:
+        self._seen.append(self.now())
+
+    def quarter(self, number: int) -> dict[str, int]:
+        """The median of each in one quarter, 0 to 3, of the time that it was watched."""
+        size = max(1, len(self._seen) // 4)
+        part = self._seen[number * size : (number + 1) * size] or self._seen[-1:]
+        return {name: round(np.median([seen[name] for seen in part])) for name in part[0]}
+
+    def decoders(self) -> list[int]:
+        return [child.pid for child in self._process.children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+@contextmanager
+def hurting(held: Held, seed: int) -> Iterator[Counter[str]]:
+    """Within the block decoders are killed and stopped, and what the service holds is watched."""
+    rng, done, hurt = random.Random(seed), threading.Event(), Counter[str]()
+
+    def hurt_them() -> None:
+        while not done.wait(rng.uniform(*HURT_EVERY_S)):
+            held.watch()
+            how = rng.choice((signal.SIGKILL, signal.SIGSTOP))
+            try:
+                os.kill(rng.choice(held.decoders()), how)
+                hurt[how.name] += 1
+            except (IndexError, ProcessLookupError, psutil.NoSuchProcess):  # none is there now
+                continue
+
+    thread = threading.Thread(target=hurt_them)
+    thread.start()
+    try:
+        yield hurt
+    finally:
+        done.set()
+        thread.join()
+
+
+def hammer(
+    world: World, root: Path, seconds: float, answers: int = ANSWERS, strangers: int = STRANGERS, seed: int = 17
+) -> dict[str, Any]:
+    """A service as a process of its own, for ``seconds`` and until ``answers`` were compared, whichever is later."""
+    allow_files()
+    key = served(world, root)
+    log = Log(world)
+    with process.start(root) as service:
+        outside = Outside(service.url, key, root, log)
+        outside.ask_all()
+        held = Held(service._process.pid)
+        before = held.now()
+        began = time.perf_counter()
+        with hanging(service.url, strangers) as there, hurting(held, seed) as hurt:
+            outside.busy(seconds, seed, answers=answers)
+            here = there.here.total()
+        took_s = time.perf_counter() - began
+        outside.ask_all()
+        ends = time.monotonic() + 60
+        while not _as_before(after := held.now(), before) and time.monotonic() < ends:  # decoders start, strangers go
+            time.sleep(0.5)
+    return log.summary() | {
+        "answers": log.answers,
+        "seconds": round(took_s),
+        "strangers": {"came": there.came, "here_at_the_end": here},
+        "decoders": dict(hurt),
+        "before": before,
+        "second_quarter": held.quarter(1),
+        "last_quarter": held.quarter(3),
+        "after": after,
+        "is_flat": _as_before(after, before) and held.quarter(3)["mb"] <= held.quarter(1)["mb"] + MORE_MB,
+    }
+
+
+def _as_before(after: dict[str, int], before: dict[str, int]) -> bool:
+    return after["files"] <= before["files"] + MORE_FILES and after["processes"] == before["processes"]
+
+
 # ── Killed ───────────────────────────────────────────────────────────────────
 def kill_again_and_again(world: World, root: Path, times: int, seed: int = 17) -> dict[str, Any]:
     """Kill the service with −9 while adapters are being changed, start it again and look: ``whole``, ``absent`` and
@@ -491,14 +604,18 @@ def _equal(one: Path, other: Path) -> bool:
 def failed(found: dict[str, Any]) -> bool:
     """Whether anything happened that must not."""
     known = {*STATUS, "connection"} if "kills" in found else {*STATUS}
-    broken = found.get("adapters", {}).get("broken", 0)
+    if "is_flat" in found:
+        known = BUSY | {UNKNOWN_PATIENT}
+    broken = found.get("adapters", {}).get("broken", 0) or not found.get("is_flat", True)
     return bool(found["wrong"] or found["missing"] or broken or found["errors"].keys() - known)
 
 
 def main() -> int:
-    """Read the command line, train, soak, kill, print one JSON object."""
+    """Read the command line, train, soak, hammer, kill, print one JSON object."""
     parser = argparse.ArgumentParser(description="Never the wrong patient.")
     parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--hammer-seconds", type=float, default=HAMMER_S)
+    parser.add_argument("--answers", type=int, default=ANSWERS, help="that are compared at least while it is hammered")
     parser.add_argument("--patients", type=int, default=20)
     parser.add_argument("--seed", type=int, default=17)
     options = parser.parse_args()
@@ -511,10 +628,13 @@ def main() -> int:
         print(json.dumps(found), file=sys.stderr)
         soaked = soak(world, root / "soaked", options.seconds, options.seed)
         print(json.dumps(soaked, indent=1), file=sys.stderr)
+        hammered = hammer(world, root / "hammered", options.hammer_seconds, options.answers, seed=options.seed)
+        print(json.dumps(hammered, indent=1), file=sys.stderr)
         times = max(1, round(options.seconds / KILL_EVERY_S))
         killed = kill_again_and_again(world, root / "killed", times, options.seed)
-    print(json.dumps(found | {"seconds": options.seconds, "soak": soaked, "kill": killed}, indent=1))
-    return int(failed(soaked) or failed(killed))
+    parts = {"soak": soaked, "hammer": hammered, "kill": killed}
+    print(json.dumps(found | {"seconds": options.seconds} | parts, indent=1))
+    return int(any(map(failed, parts.values())))
 
 
 if __name__ == "__main__":

@@ -204,6 +204,9 @@ class ServiceSettings:
     host: str = "127.0.0.1"
     port: int = 8000
     cors_origins: tuple[str, ...] = ()  # web pages from elsewhere that may ask; none
+    # Who comes in
+    max_connections: int = 4096  # fewer where the system allows few open files
+    head_s: float = 10.0  # for TLS, and for the head of a request
     # What comes in
     max_body_bytes: int = 20 * 1024 * 1024  # a minute of CD-quality stereo WAV is 10 MB
     max_bundle_bytes: int = 128 * 1024 * 1024  # an adapter as a zip; whisper-small's has about 26 MB

@@ -25,7 +25,7 @@ from resonance_helpers.service import server as server_module
 from resonance_helpers.service.certificates import Certificate, trusting
 from resonance_helpers.service.engine import Engine, Said
 from resonance_helpers.service.problems import STATUS
-from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE
+from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE, ServiceSettings
 
 TOKEN = "a-key-for-tests-only"
 ANSWERS = {"alice": "我想喝水", "bob": "幫我開燈"}  # bob's model writes Traditional characters
@@ -118,10 +118,15 @@ SHORT = sound(0.3, SAMPLE_RATE, 1)
 
 
 @contextmanager
-def running(app: FastAPI, until_ready: bool = True, certificate: Certificate | None = None) -> Iterator[str]:
+def running(
+    app: FastAPI,
+    until_ready: bool = True,
+    certificate: Certificate | None = None,
+    settings: ServiceSettings | None = None,
+) -> Iterator[str]:
     """``app`` behind a real uvicorn on a free port; gives its URL, https with a ``certificate``."""
     with server_module.listen("127.0.0.1", 0) as listening:
-        server = uvicorn.Server(server_module.uvicorn_config(app, certificate))
+        server = uvicorn.Server(server_module.uvicorn_config(app, certificate, settings))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         while not server.started:

@@ -23,6 +23,7 @@ from resonance_helpers.workspace import REPOSITORY
 @pytest.fixture(scope="module")
 def soak() -> Iterator[ModuleType]:
     """``benchmarks/soak.py`` as a module."""
+    sys.path.append(str(REPOSITORY / "benchmarks"))
     spec = importlib.util.spec_from_file_location("soak", REPOSITORY / "benchmarks" / "soak.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -96,6 +97,17 @@ def test_every_answer_is_the_patients_own_whatever_fails_meanwhile(
     assert set(found["injected"]) == set(soak.FAILURES)  # each was tried …
     assert {"upload", "reload", "delete"} <= set(found["changes"])  # … and so was each of these, and went well
     assert found["evictions"] > 20
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be stopped there")
+def test_every_client_is_answered_while_strangers_hang_on_and_decoders_fall(
+    soak: ModuleType, world: Any, tmp_path: Path
+) -> None:
+    """A short form of the hammer in ``make soak``."""
+    found = soak.hammer(world, tmp_path, seconds=12, answers=40, strangers=500)
+    assert not soak.failed(found), found
+    assert found["answers"] >= 40 and found["strangers"]["came"] >= 500 and sum(found["decoders"].values()) >= 2
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from serving import HTTP, TOKEN, Voices, make_adapter, post, running, sound
 
@@ -131,6 +132,8 @@ def test_the_real_process_serves_a_real_model_and_ends(practice_adapter: Workspa
     with service.start(practice_adapter) as running_service:
         answer = post(running_service.url, headers={"Authorization": f"Bearer {running_service.token}"}, data={})
         assert answer.status_code == 200 and answer.json()["model"] == PRACTICE_MODEL
+        children = psutil.Process(running_service._process.pid).children()
+        assert len(children) >= 2 and not any(server_module.TOKEN_VARIABLE in child.environ() for child in children)
     log = running_service.log(100)  # the line of an answer is written after it was sent
     assert running_service.url in log and "POST /transcribe 200" in log
     assert running_service.token not in log

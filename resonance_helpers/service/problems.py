@@ -72,6 +72,7 @@ STATUS = {
     "RZ-0948": 507,
     "RZ-0960": 405,
     "RZ-0961": 404,
+    "RZ-0970": 422,  # a recording at which decoding fails in a way that nobody foresaw
 }
 PREFIX_OPENAI = "/v1"
 

@@ -7,9 +7,11 @@ import importlib.util
 import logging
 import os
 import socket
+import ssl
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +41,10 @@ NEEDED = {  # module → package
 }
 LAYOUTS = ("", "adapter/", "*/adapter/")  # where manifests lie below the served folder, as `registry` reads them
 LOG_FORMAT = "%(asctime)s %(message)s"
+# How many connections are accepted before the next look at those that are there: so few that the question of a new one
+# is read before so many others have come that it would have to go
+BATCH = 32
+QUEUE = 1024  # connections that wait for that, in the system
 GRACE_S = round(ServiceSettings.deadline_s) + 1  # for what was accepted when the service is told to stop
 
 
@@ -67,7 +73,7 @@ def serve(
     logging.basicConfig(format=LOG_FORMAT, level=logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     certificate = certificates.prepare(tls, folder, host)
-    with listen(host, port) as listening:
+    with listen(host, port) as listening, _taken(TOKEN_VARIABLE) as of_environment:
         import uvicorn
 
         from .app import create_app
@@ -75,7 +81,7 @@ def serve(
 
         registry = AdapterRegistry(folder)
         file = folder / KEYS_FILE
-        given = token or os.environ.get(TOKEN_VARIABLE, "")
+        given = token or of_environment
         made = "" if given or read_keys(file) else new_key()
         keyring = Keyring(given or made, file)
         failures: list[BaseException] = []
@@ -85,6 +91,7 @@ def serve(
                 failures.append(failure)
                 server.should_exit = True
             else:
+                listening.listen(QUEUE)  # uvicorn has one number for both
                 _introduce(registry, listening, certificate, shown_key=made)
 
         app = create_app(
@@ -103,20 +110,27 @@ def serve(
             raise failures[0]
 
 
-def uvicorn_config(app: FastAPI, certificate: Certificate | None = None) -> uvicorn.Config:
+def uvicorn_config(
+    app: FastAPI, certificate: Certificate | None = None, settings: ServiceSettings | None = None
+) -> uvicorn.Config:
     """How the service runs. No access log: paths may hold keys and queries anything; ``guard`` writes its own lines."""
     import uvicorn
 
-    file, key = (certificate.file, certificate.key) if certificate else (None, None)
+    from .connections import Connection, Crowd, allow_files
+
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None
+    if tls and certificate:
+        tls.load_cert_chain(certificate.file, certificate.key)
+    crowd = Crowd(settings or ServiceSettings(), allow_files(), tls)
     return uvicorn.Config(
         app,
+        http=partial(Connection, crowd),  # type: ignore[arg-type]  # uvicorn only calls it
+        backlog=BATCH,
         log_config=None,
-        log_level="warning",
+        log_level="error",  # its warnings are about requests of strangers, who could fill the disk with them
         access_log=False,
         ws="none",
         timeout_graceful_shutdown=GRACE_S,
-        ssl_certfile=file,
-        ssl_keyfile=key,
     )
 
 
@@ -205,6 +219,17 @@ def _about(certificate: Certificate, host: str, port: int) -> list[str]:
             urls = (url_of(address, port, secure=True) for address in certificates.addresses_to_show(certificate))
             lines.append(message("service.tls.addresses", urls="  ".join(urls)))
     return lines
+
+
+@contextlib.contextmanager
+def _taken(variable: str) -> Iterator[str]:
+    """The value of an environment variable, which is not there for the length of the block: no decoder inherits it."""
+    value = os.environ.pop(variable, "")
+    try:
+        yield value
+    finally:
+        if value:
+            os.environ[variable] = value
 
 
 def _stop_after(until: Callable[[], object], server: uvicorn.Server) -> None:
