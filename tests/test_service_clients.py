@@ -22,7 +22,7 @@ from resonance_helpers.service.registry import AdapterRegistry
 
 KEY = {"Authorization": f"Bearer {TOKEN}"}
 OPENAI = "/v1/audio/transcriptions"
-GETS = ("/livez", "/readyz", "/health", "/metrics", "/openapi.json", "/v1/models", *page_routes.PATHS)
+GETS = ("/livez", "/readyz", "/health", "/metrics", "/openapi.json", "/v1/models", *sorted(page_routes.PATHS))
 
 
 @pytest.fixture(scope="module")
