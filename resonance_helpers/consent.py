@@ -69,8 +69,7 @@ def write_consent(path: Path, consent: Consent) -> None:
 def require_consent(workspace: Workspace, purpose: str = "training") -> Consent | None:
     """The consent that allows ``purpose``; None for the bundled sample, which is nobody's voice.
 
-    Raises what ``read_consent`` raises, RZ-0414 (the purpose was not granted), RZ-0415 (the person did not agree) and
-    RZ-0981 (it is another patient's, and so are the recordings).
+    Raises what ``read_consent`` raises, RZ-0414 (the purpose was not granted), RZ-0415 (the person did not agree).
     """
     if workspace.is_sample:
         return None
@@ -85,22 +84,22 @@ def require_consent(workspace: Workspace, purpose: str = "training") -> Consent 
             purpose=_in_words(purpose),
             granted=" · ".join(granted),
         )
-    refuse_other_person(workspace)
     return consent
 
 
-def refuse_other_person(workspace: Workspace) -> None:
-    """RZ-0981 when the recordings are another patient's by their consent.json. One that is missing or can't be read
-    says nothing here."""
-    if workspace.is_sample:
-        return
+def other_person(workspace: Workspace) -> ResonanceError | None:
+    """RZ-0981 where consent.json bears another pseudonym than the patient's: perhaps another person's recordings.
+
+    A warning and no refusal: people have several pseudonyms, and whose recordings they train on they know best. What is
+    asked over the network by a key opens no such folder at all (``service.corrections``).
+    """
     try:
         consent = read_consent(workspace.consent)
-    except ResonanceError:
-        return
-    if consent.names(workspace.patient_id) is False:
-        facts = {"found": consent.person.strip(), "given": workspace.patient_id}
-        raise ResonanceError("RZ-0981", path=workspace.consent, **facts)
+    except ResonanceError:  # what is missing or can't be read says nothing here
+        return None
+    if workspace.is_sample or consent.names(workspace.patient_id) is not False:
+        return None
+    return ResonanceError("RZ-0981", path=workspace.consent, found=consent.person.strip(), given=workspace.patient_id)
 
 
 def _in_words(purpose: str) -> str:

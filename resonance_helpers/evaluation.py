@@ -22,7 +22,6 @@ import numpy as np
 from . import adapter, listening
 from .audio import load, read_wav
 from .base_models import default_name, resolve
-from .consent import refuse_other_person
 from .findings import meaning_flips
 from .labels import read_labels
 from .messages import ResonanceError, message
@@ -297,7 +296,6 @@ def _healthy_speech(folder: Path, window_s: float) -> _HealthySpeech:
 def _manifest(workspace: Workspace) -> adapter.Manifest:
     require(workspace.adapter / adapter.MANIFEST, lesson=6)
     adapter.refuse_other_patient(workspace)
-    refuse_other_person(workspace)
     return adapter.read_manifest(workspace.adapter)
 
 

@@ -23,13 +23,14 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any
-
-from filelock import FileLock, Timeout
+from typing import IO, TYPE_CHECKING, Any
 
 from .messages import ResonanceError, message
 from .parameters import check_parameters
 from .settings import AUDIO_SUFFIXES, RARE_AUDIO_SUFFIXES, SAMPLE_PATIENT
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOKS_DIR = REPOSITORY / "notebooks"
@@ -335,6 +336,8 @@ def locked(path: Path, busy: ResonanceError | None = None) -> Iterator[None]:
 
     Waits for its turn, or raises ``busy`` where that is given. Raises what ``lock`` raises. Not to be nested.
     """
+    from filelock import Timeout  # lessons 01–03 run before anything is installed
+
     try:
         taken = lock(path, wait=busy is None)
     except Timeout as error:
@@ -353,6 +356,8 @@ def lock(path: Path, wait: bool = True) -> FileLock:
     Raises ``Timeout`` where somebody holds it and the caller does not ``wait``, RZ-0980 where there can be no lock, and
     RZ-0004 (disk full).
     """
+    from filelock import FileLock, Timeout
+
     make_folder(path.parent)
     taken = FileLock(path.with_name(f".{path.name}.lock"), mode=_FILE, thread_local=False)
     try:

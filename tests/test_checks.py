@@ -286,7 +286,7 @@ def test_a_copy_with_another_text_is_said_at_both(workspace: Workspace, good: li
 
 def test_a_text_that_hardly_fits_is_said_with_this_persons_pace(workspace: Workspace) -> None:
     entries = json.loads(workspace.labels.read_text(encoding="utf-8"))
-    entries[2]["text"] = "今天下午我想和妈妈一起去公园里面散步晒太阳" * 3
+    entries[2]["text"] = "今天下午我想和妈妈一起去公园里散步晒太阳" * 3
     put(workspace.data_dir, {}, entries)
     result = recordings.check(workspace)
     assert [row.codes for row in result.rows if row.codes] == [("RZ-0462",)] and result.rows[2].level == "listen"

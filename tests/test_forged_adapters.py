@@ -478,5 +478,5 @@ def test_a_running_service_goes_on_with_the_good_one(
 
 def test_an_answer_that_is_no_number_is_not_given(speech: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = Heard("我想喝水", cut=False, sure=float("nan"))
-    monkeypatch.setattr(SpeechModel, "hear", lambda self, clips, window_s: [nothing] * len(clips))
+    monkeypatch.setattr(SpeechModel, "answers", lambda self, encoded, stop_loops: [nothing] * len(encoded))
     assert refusal(lambda: listening.hear(speech, [np.zeros(16_000, np.float32)], 4.0)) == "RZ-0631"

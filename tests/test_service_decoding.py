@@ -117,6 +117,7 @@ def test_a_worker_that_dies_while_it_starts_is_replaced(monkeypatch: pytest.Monk
 def test_workers_that_die_while_no_file_can_be_opened_are_replaced_when_one_can(decoders: Decoders) -> None:
     import resource
 
+    decoders.wait()
     lost, (soft, hard) = worker_pids(decoders), resource.getrlimit(resource.RLIMIT_NOFILE)
     answers: list[str] = []
     asking = threading.Thread(target=lambda: answers.append(_outcome(decoders)))
@@ -138,13 +139,14 @@ def test_losing_workers_leaks_no_files(decoders: Decoders) -> None:
     import psutil
 
     me = psutil.Process()
+    decoders.wait()
     before = me.num_fds()
     for _ in range(3):
-        decoders.wait()
         lost = list(worker_pids(decoders))
         for pid in lost:
             os.kill(pid, signal.SIGKILL)
         _until_replaced(decoders, lost)
+        decoders.wait()
     assert me.num_fds() <= before
     assert len([child for child in me.children() if child.status() != psutil.STATUS_ZOMBIE]) <= 2 + 1  # and the tracker
 

@@ -62,7 +62,7 @@ def test_doubt_is_said(
     uncertain: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(SpeechModel, "hear", lambda self, clips, window_s: [heard] * len(clips))
+    monkeypatch.setattr(SpeechModel, "answers", lambda self, encoded, stop_loops: [heard] * len(encoded))
     (said,) = voices.recognise([spoken], voices.load("sample"), 4.0)
     assert said.uncertain == uncertain
     assert uncertain or said.text == heard.text  # what was unsure is heard once more

@@ -255,7 +255,7 @@ def recording(text: str, level: str, reasons: tuple[str, ...] = ()) -> Row:
 
 def test_recordings_that_need_a_look_are_listed_with_the_reason(screen: Screen) -> None:
     rows = (recording("我疼", "ok"), recording("停", "again", ("声音太小，靠近一点再录。",)))
-    widgets.show_recordings(RecordingsCheck(rows, (), (), (), Totals(2, 2, 1, 2.0)))
+    widgets.show_recordings(RecordingsCheck(rows, (), (), (), (), Totals(2, 2, 1, 2.0)))
     table = screen.shown[-1].alt
     assert "停.wav" in table and "声音太小" in table and "我疼.wav" not in table
     assert message("widget.recordings.counted", shown=1, total=2) in table

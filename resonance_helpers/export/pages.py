@@ -12,7 +12,7 @@ from string import Template
 from typing import Any
 
 from ..adapter import Manifest
-from ..consent import PURPOSES, read_consent, refuse_other_person
+from ..consent import PURPOSES, read_consent
 from ..messages import LANGUAGES, Language, ResonanceError, message
 from ..settings import MAX_NEW_TOKENS, PRACTICE_MODEL, SAMPLE_RATE
 from ..workspace import Workspace, read_json
@@ -203,7 +203,6 @@ def _consent(lang: Language, workspace: Workspace) -> str:
         return message("export.card.consent.sample", lang)
     try:
         given = read_consent(workspace.consent)
-        refuse_other_person(workspace)  # another's consent is none
     except ResonanceError:
         return message("export.card.consent.none", lang)
     known = [message(f"consent.purpose.{each}", lang) for each in given.purposes if each in PURPOSES]

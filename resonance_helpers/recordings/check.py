@@ -19,6 +19,7 @@ import numpy as np
 from .. import audio, clip_quality
 from ..alike import Fingerprint, fingerprint, same_sound
 from ..clip_quality import Level, Quality
+from ..consent import other_person
 from ..labels import Label, misnamed
 from ..messages import ResonanceError, message
 from ..settings import LIKELY_WHOLE, LONGEST_TEXT, MIN_RECORDINGS, WINDOW_LADDER_S
@@ -136,6 +137,7 @@ def check(
     others = tuple(name for name in others if name not in used)
     totals = _totals([row for row in rows if row.level != "unusable"])
     notices = (
+        *_whose(workspace),
         *_few(totals, len(labels)),
         *_invisible(labels),
         *_long(labels),
@@ -224,6 +226,11 @@ def _unlabelled(workspace: Workspace, files: Sequence[str], matches: Sequence[Ma
 
 
 # ── What concerns the set ────────────────────────────────────────────────────
+def _whose(workspace: Workspace) -> list[Notice]:
+    other = other_person(workspace)
+    return [Notice(other.code, str(other))] if other else []
+
+
 def _few(totals: Totals, labels: int) -> list[Notice]:
     if totals.recordings >= MIN_RECORDINGS:
         return []

@@ -21,7 +21,7 @@ from ..messages import ResonanceError, message
 from ..settings import AUDIO_SUFFIXES
 from ..takes import next_label
 from ..text import normalise
-from ..utterances import Recordings, repaired
+from ..utterances import Recordings, is_recording, repaired
 from ..workspace import Workspace, megabytes
 
 MOST_BYTES = 20_000_000  # of a table; ten thousand lines have a tenth of it
@@ -123,7 +123,7 @@ def is_table(path: Path) -> bool:
     try:
         return path.name != "phrases.csv" and bool(_read(path))
     except ResonanceError:
-        return bool(_USUAL.fullmatch(path.name))  # preview says why it can't be read
+        return bool(_USUAL.fullmatch(path.name)) and not is_recording(path)  # preview says why it can't be read
 
 
 def _read(path: Path) -> tuple[list[tuple[int, dict[str, Any]]], str, dict[str, str]]:
