@@ -3,6 +3,8 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+# Two tests at a time, each file in one of two processes: the machines that CI has are of two cores.
+PARALLEL := -n 2 --dist loadfile
 export VENV PYTHON TORCH
 
 .PHONY: help setup rehearsal lab test test-quick bench-training bench-service bench-conversion soak fuzz lint format clean
@@ -31,10 +33,10 @@ lab:
 	@./start.sh
 
 test: setup
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 test-quick: setup
-	$(BIN)/python -m pytest -m "not slow and not real" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not real" $(PYTEST_ARGS)
 
 DATA ?= ../shared/speech/impaired_speaker
 BASE_MODEL ?= ../shared/models/whisper-base

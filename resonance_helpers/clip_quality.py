@@ -59,7 +59,7 @@ def measure(samples: np.ndarray, rate: int = SAMPLE_RATE) -> Quality:
         rms_dbfs=_db(float(np.sqrt(np.mean(np.square(heard, dtype=np.float64)))) if len(heard) else 0.0),
         snr_db=float(loud - quiet),
         speech_s=float(np.count_nonzero(stands_out(frames))) * len(samples) / rate / len(frames),
-        clipped=_clipped(samples, heard, rate),
+        clipped=_clipped(samples, rate),
         first_db=_level(heard[:edge]) - float(loud),
         last_db=_level(heard[-edge:]) - float(loud),
     )
@@ -148,21 +148,21 @@ def _levels(samples: np.ndarray, rate: int) -> np.ndarray:
     return 10.0 * np.log10(np.maximum(power, 1e-10))  # digital silence counts as −100 dB
 
 
-def _clipped(samples: np.ndarray, heard: np.ndarray, rate: int) -> float:
-    """The share of ``samples`` (n,) at full scale; where none is, of those several in a row at the ceiling of what is
-    ``heard`` of them.
+def _clipped(samples: np.ndarray, rate: int) -> float:
+    """The share of ``samples`` (n,) at full scale; where none is, of those several in a row at the clip's ceiling or
+    floor, wherever an offset has moved the two.
 
     A recorder that was driven too far and turned down afterwards leaves flat tops below full scale. A voice's own
     peaks are round, and differ from each other by more than the hundredth that counts as the ceiling.
     """
     full = np.count_nonzero(np.abs(samples) >= _FULL_SCALE)
-    sizes = np.abs(heard)
-    loudest = float(sizes.max(initial=0.0))
-    if full or not loudest:
-        return float(full) / max(1, len(sizes))
-    changes = np.flatnonzero(np.diff(sizes >= 0.99 * loudest, prepend=False, append=False))
-    tops = changes[1::2] - changes[::2]
-    return float(tops[tops >= max(2, round(_FLAT_TOP_S * rate))].sum()) / len(sizes)
+    reach = float(np.ptp(samples)) / 2 if len(samples) else 0.0
+    if full or not reach:
+        return float(full) / max(1, len(samples))
+    at_limit = (samples >= samples.max() - 0.01 * reach, samples <= samples.min() + 0.01 * reach)
+    changes = [np.flatnonzero(np.diff(limit, prepend=False, append=False)) for limit in at_limit]
+    tops = np.concatenate([each[1::2] - each[::2] for each in changes])
+    return float(tops[tops >= max(2, round(_FLAT_TOP_S * rate))].sum()) / len(samples)
 
 
 def stands_out(frames: np.ndarray) -> np.ndarray:

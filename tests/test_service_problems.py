@@ -23,14 +23,17 @@ CODE = re.compile(r"RZ-\d{4}")
 # Codes in modules that a request passes through which the operator alone may read (they name paths, or tell of a state
 # of the server's disk): a client is told RZ-0909, and the log has the sentence.
 OPERATORS = {
-    *("RZ-0001", "RZ-0003", "RZ-0004", "RZ-0005", "RZ-0006"),  # settings, folders, a full disk
-    *(f"RZ-04{number:02}" for number in (1, 2, 3, 4, 5, 6, 8, 9, 11, 12, 13, 14, 15, 16, 17, 20, 23, 24, 33)),
+    *("RZ-0001", "RZ-0003", "RZ-0004", "RZ-0005", "RZ-0006", "RZ-1405"),  # settings, folders, a full disk
+    *("RZ-0010", "RZ-0011", "RZ-0012"),  # a file of ours that is no JSON, names of folders
+    *(f"RZ-04{number:02}" for number in (1, 2, 3, 4, 5, 6, 8, 9, 11, 12, 13, 14, 15, 17, 20, 23, 24, 33)),
+    *("RZ-0470", "RZ-0471", "RZ-0473", "RZ-0483"),  # where labels.json lies, and what is wrong in it
     *("RZ-0505", "RZ-0507", "RZ-0508"),  # files on disk; a request brings bytes
     *(f"RZ-05{number}" for number in (10, 11, 12, 13, 14, 15, 16, 17, 21, 22)),  # findings about takes, never raised
     *("RZ-0601", "RZ-0603"),  # settings of a model
-    *(f"RZ-06{number}" for number in (10, 11, 12, 13, 14, 15)),  # an adapter on disk; an administrator reads RZ-094x
+    *(f"RZ-06{number}" for number in (10, 11, 12, 13, 14, 15, 30, 31)),  # an adapter on disk
     *("RZ-0650", "RZ-0651", "RZ-0652"),  # while the model is loaded
-    *(f"RZ-09{number}" for number in (*range(20, 31), *range(50, 54))),  # before the service listens
+    *(f"RZ-09{number}" for number in (*range(20, 31), *range(50, 54), 82)),  # before the service listens
+    *("RZ-0980", "RZ-0981"),  # locks on the server's disk; whose consent.json it is
 }
 
 

@@ -115,12 +115,11 @@ def check(
     """
     recordings = Recordings(workspace)
     found = tuple(Notice(*each) for each in label_import.found_sentences(workspace))
-    tables = {path.relative_to(workspace.data_dir).as_posix() for path in label_import.find(workspace)}
-    others = tuple(name for name in recordings.others if name not in tables)
     if not workspace.labels.exists() and (found or not recordings.files):
         if on_progress:
             on_progress(0, 0)
         notices = found or _nothing(workspace)
+        others = recordings.others
         return RecordingsCheck((), (), recordings.files, others, (*notices, *_unused(workspace, others)), _totals([]))
     labels = labelled(workspace)
     matches = recordings.match(labels)
@@ -134,7 +133,7 @@ def check(
     missing = tuple(match.label.audio for match in matches if match.problem == "RZ-0420")
     unlabelled = _unlabelled(workspace, recordings.files, matches)
     used = {match.source for match in matches}
-    others = tuple(name for name in others if name not in used)
+    others = tuple(name for name in recordings.others if name not in used)
     totals = _totals([row for row in rows if row.level != "unusable"])
     notices = (
         *_whose(workspace),
@@ -271,7 +270,8 @@ def _without_label(unlabelled: Sequence[str]) -> list[Notice]:
 def _unused(workspace: Workspace, others: Sequence[str]) -> list[Notice]:
     """``others`` by their reason: they are no recordings, or lie in folders in which none are looked for."""
     here, folders = [], Counter[str]()
-    for name in others:
+    tables = {path.relative_to(workspace.data_dir).as_posix() for path in label_import.find(workspace)}  # RZ-0486
+    for name in (each for each in others if each not in tables):
         top, _, inner = name.partition("/")
         if inner and top not in (workspace.audio.name, workspace.audio_raw.name):
             folders[top] += 1
