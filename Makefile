@@ -3,7 +3,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
-# Two tests at a time, each file in one of two processes: the machines that CI has are of two cores.
+# Two processes, each with the tests of whole files and one thread for torch: CI has two cores.
 PARALLEL := -n 2 --dist loadfile
 export VENV PYTHON TORCH
 
@@ -33,10 +33,10 @@ lab:
 	@./start.sh
 
 test: setup
-	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 test-quick: setup
-	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not real" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m "not slow and not real" $(PYTEST_ARGS)
 
 DATA ?= ../shared/speech/impaired_speaker
 BASE_MODEL ?= ../shared/models/whisper-base
