@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 # Two processes, each with the tests of whole files and one thread for torch: CI has two cores.
-PARALLEL := -n 2 --dist loadfile
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 export VENV PYTHON TORCH
 
 .PHONY: help setup rehearsal lab test test-quick bench-training bench-service bench-conversion soak fuzz lint format clean

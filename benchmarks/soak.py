@@ -77,7 +77,7 @@ HURT_EVERY_S = (1.0, 4.0)  # a decoder is killed or stopped
 BUSY = {code for code, status in STATUS.items() if status in (429, 503)}  # come again
 MORE_MB, MORE_FILES = 96, 16  # that the service may hold at the end of a hammering: some connections are still open
 # How often each is made to fail: a step of the decoder, a file, a weight that is put in its place
-FAILURES = {"generation": 0.01, "loading": 0.1, "switching": 0.002}
+FAILURES = {"generation": 0.01, "loading": 0.2, "switching": 0.002}
 
 
 # ── Patients ─────────────────────────────────────────────────────────────────
@@ -388,18 +388,18 @@ class Failures:
     @contextmanager
     def in_adapters(self) -> Iterator[None]:
         """Within the block the reading of an adapter's file may fail, and so may each step of switching to it."""
-        load_file, load = adapter.load_file, adapter.load
+        read, load = adapter._read, adapter.load
 
-        def fragile_file(path: Path) -> dict[str, torch.Tensor]:
-            weights = load_file(path)
+        def fragile_read(speech: SpeechModel, folder: Path) -> adapter.Loaded:
+            loaded = read(speech, folder)
             self.maybe("loading")
-            return weights
+            return loaded
 
         def fragile_load(speech: SpeechModel, folder: Path) -> adapter.Loaded:
             loaded = load(speech, folder)
             return adapter.Loaded(loaded.manifest, loaded.lora, _Fragile(loaded.weights, self), loaded.folder)
 
-        with patch.object(adapter, "load_file", fragile_file), patch.object(adapter, "load", fragile_load):
+        with patch.object(adapter, "_read", fragile_read), patch.object(adapter, "load", fragile_load):
             yield
 
     def in_decoder(self, speech: SpeechModel) -> None:

@@ -54,18 +54,23 @@ def hear(
     full strength.
     """
     answers: list[Heard] = []
+    doubted: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # clip → its features and what was encoded of them
     for start in range(0, len(samples), _BATCH):
         features = speech.features(samples[start : start + _BATCH], window_s)
         encoded = speech.encode(features)
         first = speech.answers(encoded, stop_loops=True)
         if any(math.isnan(heard.sure) for heard in first):
             raise ResonanceError("RZ-0631")
-        doubted = [row for row, heard in enumerate(first) if rescore and is_unsure(heard)]
-        for row, some in zip(doubted, proposals(speech, features[doubted], encoded[doubted]), strict=True):
-            first[row] = replace(_best(some) or first[row], unsure=True)
         answers += first
+        doubted |= {start + row: (features[row], encoded[row]) for row in range(len(first)) if is_unsure(first[row])}
+        is_last = len(answers) == len(samples)
+        while rescore and (len(doubted) >= _BATCH or (is_last and doubted)):  # a full batch of them costs the least
+            clips = [*doubted][:_BATCH]
+            features, encoded = (torch.stack(each) for each in zip(*map(doubted.pop, clips), strict=True))
+            for clip, some in zip(clips, proposals(speech, features, encoded), strict=True):
+                answers[clip] = replace(_best(some) or answers[clip], unsure=True)
         if on_progress:
-            on_progress(len(answers), len(samples))
+            on_progress(len(answers) - len(doubted) * rescore, len(samples))
     return answers
 
 

@@ -23,6 +23,7 @@ SHARED = REPOSITORY.parent / "shared"  # the real weights and speech; not in a s
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem != "test_real_voice")  # it takes the longest: the others run beside it
     missing = [
         str(path.relative_to(REPOSITORY.parent)) for path in (SHARED / "models", SHARED / "speech") if not path.is_dir()
     ]

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -118,15 +118,17 @@ def test_workers_that_die_while_no_file_can_be_opened_are_replaced_when_one_can(
     import resource
 
     decoders.wait()
-    lost, (soft, hard) = worker_pids(decoders), resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     answers: list[str] = []
     asking = threading.Thread(target=lambda: answers.append(_outcome(decoders)))
     asking.start()  # while it still can make its event loop
     asking.join()
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        lost = worker_pids(decoders)  # from here on none can start
         for pid in lost:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         time.sleep(2.5 * decoding.RETRY_S)
         assert not decoders.processes
     finally:
