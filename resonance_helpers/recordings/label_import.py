@@ -221,13 +221,13 @@ def found_sentences(workspace: Workspace) -> list[tuple[str, str]]:
     """For the check of lesson 04: a code and a sentence for each table that says something labels.json does not."""
     said = []
     for path in find(workspace):
+        name = path.relative_to(workspace.data_dir).as_posix()
         try:
             looked = preview(path, workspace)
         except ResonanceError as error:
-            said.append((error.code, str(error)))
+            said.append((error.code, f"{name} · {error}"))  # which of several files of one name
             continue
         if looked.new or looked.different or looked.problems:
-            name = path.relative_to(workspace.data_dir).as_posix()
             new, different, problems = map(len, (looked.new, looked.different, looked.problems))
             facts: dict[str, Any] = {"name": name, "new": new, "different": different, "problems": problems}
             said.append(("RZ-0486", message("RZ-0486", **facts)))
