@@ -7,7 +7,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -148,6 +148,13 @@ def wait_until_ready(url: str, certificate: Certificate | None = None) -> None:
             return
         time.sleep(0.01)
     raise TimeoutError(url)
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
 
 
 def post(url: str, content: bytes | None = None, **more: object) -> httpx.Response:

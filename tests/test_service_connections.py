@@ -6,7 +6,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from serving import SHORT, TOKEN, Voices, make_adapter, post, running
+from serving import SHORT, TOKEN, Voices, make_adapter, post, running, until
 
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.certificates import prepare, trusting
@@ -96,13 +96,6 @@ def _ready(url: str, trust: ssl.SSLContext | bool) -> bool:
         return httpx.get(f"{url}/health", trust_env=False, verify=trust).status_code == 200
     except httpx.TransportError:
         return False
-
-
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.02)
 
 
 # ── Many of them ─────────────────────────────────────────────────────────────
