@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from resonance_helpers.service.connections import Crowd, _network, allow_files
 from resonance_helpers.service.keys import Keyring
 from resonance_helpers.service.process import _environment
 from resonance_helpers.service.registry import AdapterRegistry
+from resonance_helpers.service.server import BATCH, listen
 from resonance_helpers.settings import ServiceSettings
 from resonance_helpers.workspace import REPOSITORY
 
@@ -110,6 +113,20 @@ def test_whoever_has_a_key_is_answered_while_strangers_want_every_file(server: S
     assert [status for status, _ in answers] == [200] * 5
     assert max(seconds for _, seconds in answers) < 30, answers  # without the bound: never
     assert files < FILES - 50, "room is left for decoders and adapters"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep shorter queues")
+def test_a_burst_waits_with_what_it_has_sent() -> None:
+    """Linux drops what is sent to a full queue: a question that is sent again comes a second after its connection."""
+    burst = 200
+    with listen("127.0.0.1", 0) as listening, ExitStack() as sockets:
+        listening.listen(BATCH)  # as asyncio does
+        listening.setblocking(False)
+        for _ in range(burst):
+            client = sockets.enter_context(socket.create_connection(listening.getsockname()))
+            client.sendall(b"x")
+        accepted = [sockets.enter_context(listening.accept()[0]) for _ in range(burst)]
+        assert [each.recv(1, socket.MSG_DONTWAIT) for each in accepted] == [b"x"] * burst
 
 
 @pytest.mark.slow

@@ -44,7 +44,9 @@ LOG_FORMAT = "%(asctime)s %(message)s"
 # How many connections are accepted before the next look at those that are there: so few that the question of a new one
 # is read before so many others have come that it would have to go
 BATCH = 32
-QUEUE = 1024  # connections that wait for that, in the system
+# Connections that wait for that in the system, as far as it allows. Where they are more, it drops what they have sent,
+# and the sender tries again a second later: until then a question counts as one that says nothing.
+QUEUE = 4096
 GRACE_S = round(ServiceSettings.deadline_s) + 1  # for what was accepted when the service is told to stop
 
 
@@ -91,7 +93,6 @@ def serve(
                 failures.append(failure)
                 server.should_exit = True
             else:
-                listening.listen(QUEUE)  # uvicorn has one number for both
                 _introduce(registry, listening, certificate, shown_key=made)
 
         app = create_app(
@@ -152,6 +153,13 @@ def adapters_folder(adapters: Workspace | Path) -> Path:
     return folder
 
 
+class _Listening(socket.socket):
+    """Queues ``QUEUE`` connections: uvicorn and asyncio have one number for this and for ``BATCH``."""
+
+    def listen(self, backlog: int = 0, /) -> None:
+        super().listen(max(backlog, QUEUE))
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A socket bound to ``host`` and ``port`` (0: any free one), before anything slow happens. Raises RZ-0923."""
     with contextlib.ExitStack() as undo:
@@ -159,7 +167,7 @@ def listen(host: str, port: int) -> socket.socket:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
             family, kind, protocol, _, address = found
             # asyncio turns delays off only where the protocol is named; else an answer waits 40 ms for an ACK
-            listening = undo.enter_context(socket.socket(family, kind, protocol))
+            listening = undo.enter_context(_Listening(family, kind, protocol))
             if sys.platform != "win32":  # there it would let two services share a port
                 listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(address)
