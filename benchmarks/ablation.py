@@ -21,17 +21,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from resonance_helpers import adapter, conversion, open_workspace, training
-from resonance_helpers.audio import load, read_wav
-from resonance_helpers.base_models import resolve
-from resonance_helpers.labels import read_labels
-from resonance_helpers.scoring import score
-from resonance_helpers.settings import ALL_LINEAR, PRESETS, TrainingSettings
-from resonance_helpers.splits import split_utterances
-from resonance_helpers.text import normalise
-from resonance_helpers.utterances import Utterance, load_utterances
-from resonance_helpers.whisper import load_speech_model
-from resonance_helpers.workspace import Workspace, write_json
+from resonance_helpers import open_workspace
+from resonance_helpers.asr import adapter
+from resonance_helpers.asr.base_models import resolve
+from resonance_helpers.asr.whisper import load_speech_model
+from resonance_helpers.audio.decode import load, read_wav
+from resonance_helpers.core.settings import ALL_LINEAR, PRESETS, TrainingSettings
+from resonance_helpers.core.workspace import Workspace, write_json
+from resonance_helpers.dataset.index import Utterance, load_utterances
+from resonance_helpers.dataset.labels import read_labels
+from resonance_helpers.dataset.splits import split_utterances
+from resonance_helpers.lessons import train_model as training
+from resonance_helpers.lessons.convert_audio import logic as conversion
+from resonance_helpers.scoring.error_rates import score
+from resonance_helpers.scoring.text import normalise
 
 BASE = TrainingSettings(steps=60)  # 90 with the finishing part
 GUIDE = replace(BASE, lora=PRESETS["guide"].lora)

@@ -33,9 +33,11 @@ import numpy as np
 import soundfile
 import soxr
 
-from resonance_helpers import audio, conversion, open_workspace
-from resonance_helpers.settings import SAMPLE_RATE
-from resonance_helpers.workspace import REPOSITORY, Workspace
+from resonance_helpers import open_workspace
+from resonance_helpers.audio import decode as audio
+from resonance_helpers.core.settings import SAMPLE_RATE
+from resonance_helpers.core.workspace import REPOSITORY, Workspace
+from resonance_helpers.lessons.convert_audio import logic as conversion
 
 sys.path.append(str(REPOSITORY / "tests"))
 from sounds import encoded, put, voice, wav  # the files that the tests use

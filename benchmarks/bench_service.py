@@ -36,13 +36,13 @@ import httpx
 import numpy as np
 import soundfile
 
-from resonance_helpers import audio
-from resonance_helpers.adapter import MANIFEST
-from resonance_helpers.labels import read_labels
-from resonance_helpers.scoring import is_endless, score
+from resonance_helpers.asr.manifest import MANIFEST
+from resonance_helpers.audio import decode as audio
+from resonance_helpers.core.settings import SAMPLE_RATE, ServiceSettings
+from resonance_helpers.dataset.labels import read_labels
+from resonance_helpers.scoring.error_rates import is_endless, score
 from resonance_helpers.service import process
 from resonance_helpers.service.server import listen
-from resonance_helpers.settings import SAMPLE_RATE, ServiceSettings
 
 HERE = Path(__file__).resolve().parent
 CLIP_S = 3.0
@@ -326,10 +326,10 @@ def added(
     two take turns."""
     import torch
 
-    from resonance_helpers.base_models import resolve
+    from resonance_helpers.asr.base_models import resolve
+    from resonance_helpers.asr.whisper import load_speech_model
     from resonance_helpers.service.registry import AdapterRegistry
     from resonance_helpers.service.voices import WhisperVoices
-    from resonance_helpers.whisper import load_speech_model
 
     torch.set_num_threads(threads)
     registry = AdapterRegistry(root)

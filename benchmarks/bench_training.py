@@ -25,12 +25,14 @@ from unittest.mock import patch
 
 import numpy as np
 
-from resonance_helpers import conversion, open_workspace, training
-from resonance_helpers.device import Precision, choose_device
-from resonance_helpers.settings import PRESETS
-from resonance_helpers.splits import split_utterances
-from resonance_helpers.utterances import load_utterances
-from resonance_helpers.workspace import Workspace, write_json
+from resonance_helpers import open_workspace
+from resonance_helpers.asr.device import Precision, choose_device
+from resonance_helpers.core.settings import PRESETS
+from resonance_helpers.core.workspace import Workspace, write_json
+from resonance_helpers.dataset.index import load_utterances
+from resonance_helpers.dataset.splits import split_utterances
+from resonance_helpers.lessons import train_model as training
+from resonance_helpers.lessons.convert_audio import logic as conversion
 
 HERE = Path(__file__).resolve().parent
 PATIENT = "bench"
@@ -53,7 +55,7 @@ def ours(folder: Path, base_model: str, steps: int, side: str) -> dict[str, Any]
     settings = replace(PRESETS["default"], steps=steps, eval_every=steps, **changes)
     chosen = choose_device()
     with patch(
-        "resonance_helpers.whisper.choose_device", lambda: replace(chosen, precision=precision or chosen.precision)
+        "resonance_helpers.asr.whisper.choose_device", lambda: replace(chosen, precision=precision or chosen.precision)
     ):
         result = training.train(workspace, settings, base_model)
     points = [p for p in result.history if p.loss is not None and p.step <= steps]

@@ -34,10 +34,10 @@ from unittest.mock import patch
 import numpy as np
 
 from resonance_helpers import ResonanceError
+from resonance_helpers.core.settings import SAMPLE_RATE
+from resonance_helpers.core.workspace import REPOSITORY
 from resonance_helpers.service import decoding
 from resonance_helpers.service.decoding import Decoders
-from resonance_helpers.settings import SAMPLE_RATE
-from resonance_helpers.workspace import REPOSITORY
 
 sys.path.append(str(REPOSITORY / "tests"))
 from sounds import FORMATS, encoded, filmed, voice, wav  # the files that the tests use

@@ -21,14 +21,16 @@ import torch
 from peft import PeftModel
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-from resonance_helpers import adapter, listening, open_workspace
-from resonance_helpers.audio import read_wav
-from resonance_helpers.base_models import resolve
-from resonance_helpers.scoring import is_endless, score
-from resonance_helpers.splits import split_utterances
-from resonance_helpers.utterances import load_utterances
-from resonance_helpers.whisper import load_speech_model
-from resonance_helpers.workspace import Workspace
+from resonance_helpers import open_workspace
+from resonance_helpers.asr import adapter
+from resonance_helpers.asr import rescoring as listening
+from resonance_helpers.asr.base_models import resolve
+from resonance_helpers.asr.whisper import load_speech_model
+from resonance_helpers.audio.decode import read_wav
+from resonance_helpers.core.workspace import Workspace
+from resonance_helpers.dataset.index import load_utterances
+from resonance_helpers.dataset.splits import split_utterances
+from resonance_helpers.scoring.error_rates import is_endless, score
 
 BOUNDED = {"language": "zh", "task": "transcribe", "max_new_tokens": 48}
 

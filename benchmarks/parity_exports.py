@@ -21,15 +21,17 @@ import numpy as np
 import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-from resonance_helpers import adapter, export, open_workspace
-from resonance_helpers.audio import read_wav
-from resonance_helpers.base_models import resolve
-from resonance_helpers.scoring import score
-from resonance_helpers.settings import MAX_NEW_TOKENS, SAMPLE_RATE
-from resonance_helpers.splits import split_utterances
-from resonance_helpers.utterances import load_utterances
-from resonance_helpers.whisper import load_speech_model
-from resonance_helpers.workspace import Workspace
+from resonance_helpers import open_workspace
+from resonance_helpers.asr import adapter
+from resonance_helpers.asr.base_models import resolve
+from resonance_helpers.asr.whisper import load_speech_model
+from resonance_helpers.audio.decode import read_wav
+from resonance_helpers.core.settings import MAX_NEW_TOKENS, SAMPLE_RATE
+from resonance_helpers.core.workspace import Workspace
+from resonance_helpers.dataset.index import load_utterances
+from resonance_helpers.dataset.splits import split_utterances
+from resonance_helpers.lessons import export_weights as export
+from resonance_helpers.scoring.error_rates import score
 
 WINDOW_S = 30
 Hear = Callable[[np.ndarray], str]

@@ -17,14 +17,16 @@ from typing import Any
 
 from peft.helpers import rescale_adapter_scale
 
-from resonance_helpers import adapter, listening, open_workspace
-from resonance_helpers.audio import read_wav
-from resonance_helpers.base_models import resolve
-from resonance_helpers.scoring import score
-from resonance_helpers.settings import TrainingSettings
-from resonance_helpers.splits import split_utterances
-from resonance_helpers.utterances import Utterance, load_utterances
-from resonance_helpers.whisper import load_speech_model
+from resonance_helpers import open_workspace
+from resonance_helpers.asr import adapter
+from resonance_helpers.asr import rescoring as listening
+from resonance_helpers.asr.base_models import resolve
+from resonance_helpers.asr.whisper import load_speech_model
+from resonance_helpers.audio.decode import read_wav
+from resonance_helpers.core.settings import TrainingSettings
+from resonance_helpers.dataset.index import Utterance, load_utterances
+from resonance_helpers.dataset.splits import split_utterances
+from resonance_helpers.scoring.error_rates import score
 
 STRENGTHS = (1.0, 0.8, 0.7, 0.6, 0.5, 0.4)
 SHARES = (0, 1 / 2, 3 / 5, 2 / 3, 3 / 4, 1)

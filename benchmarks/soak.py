@@ -47,10 +47,18 @@ import uvicorn
 from fastapi import FastAPI
 from strangers import hanging
 
-from resonance_helpers import Workspace, adapter, audio, listening
-from resonance_helpers.adapter import CONFIG, MANIFEST, WEIGHTS, Manifest
-from resonance_helpers.base_models import resolve
-from resonance_helpers.export import export_adapter
+from resonance_helpers import Workspace
+from resonance_helpers.asr import adapter
+from resonance_helpers.asr import rescoring as listening
+from resonance_helpers.asr.adapter import CONFIG, WEIGHTS
+from resonance_helpers.asr.base_models import resolve
+from resonance_helpers.asr.manifest import MANIFEST, Manifest
+from resonance_helpers.asr.whisper import SpeechModel, load_speech_model
+from resonance_helpers.audio import decode as audio
+from resonance_helpers.core.settings import PRACTICE_MODEL, SAMPLE_RATE, LoraSettings, ServiceSettings, plain
+from resonance_helpers.core.workspace import SAMPLE_DIR, replacing_folder
+from resonance_helpers.lessons.export_weights.bundle import export_adapter
+from resonance_helpers.scoring.text import show
 from resonance_helpers.service import process
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.connections import allow_files
@@ -59,10 +67,6 @@ from resonance_helpers.service.problems import STATUS
 from resonance_helpers.service.registry import AdapterRegistry
 from resonance_helpers.service.server import listen, uvicorn_config
 from resonance_helpers.service.voices import WhisperVoices
-from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE, LoraSettings, ServiceSettings, plain
-from resonance_helpers.text import show
-from resonance_helpers.whisper import SpeechModel, load_speech_model
-from resonance_helpers.workspace import SAMPLE_DIR, replacing_folder
 
 CLIENTS, CHANGERS = 8, 2
 CLIPS, WINDOW_S = 4, 4.0

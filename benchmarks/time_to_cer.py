@@ -24,15 +24,17 @@ import torch
 from peft import PeftModel
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-from resonance_helpers import conversion, open_workspace, training
-from resonance_helpers.audio import read_wav
-from resonance_helpers.labels import read_labels
-from resonance_helpers.scoring import score
-from resonance_helpers.settings import PRESETS
-from resonance_helpers.splits import DevSplit, hold_out_dev, split_utterances
-from resonance_helpers.training import Event
-from resonance_helpers.utterances import load_utterances
-from resonance_helpers.workspace import Workspace, write_json
+from resonance_helpers import open_workspace
+from resonance_helpers.audio.decode import read_wav
+from resonance_helpers.core.settings import PRESETS
+from resonance_helpers.core.workspace import Workspace, write_json
+from resonance_helpers.dataset.index import load_utterances
+from resonance_helpers.dataset.labels import read_labels
+from resonance_helpers.dataset.splits import DevSplit, hold_out_dev, split_utterances
+from resonance_helpers.lessons import train_model as training
+from resonance_helpers.lessons.convert_audio import logic as conversion
+from resonance_helpers.lessons.train_model.records import Event
+from resonance_helpers.scoring.error_rates import score
 
 HERE = Path(__file__).resolve().parent
 TARGET_CER, TIMES_LONGER, DEV_CLIPS = 0.05, 5, 24

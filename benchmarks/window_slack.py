@@ -18,15 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from resonance_helpers import adapter, open_workspace
-from resonance_helpers.audio import read_wav
-from resonance_helpers.base_models import resolve
-from resonance_helpers.scoring import is_endless, score
-from resonance_helpers.settings import SAMPLE_RATE, TrainingSettings
-from resonance_helpers.splits import split_utterances
-from resonance_helpers.utterances import Utterance, load_utterances
-from resonance_helpers.whisper import load_speech_model
-from resonance_helpers.workspace import Workspace
+from resonance_helpers import open_workspace
+from resonance_helpers.asr import adapter
+from resonance_helpers.asr.base_models import resolve
+from resonance_helpers.asr.whisper import load_speech_model
+from resonance_helpers.audio.decode import read_wav
+from resonance_helpers.core.settings import SAMPLE_RATE, TrainingSettings
+from resonance_helpers.core.workspace import Workspace
+from resonance_helpers.dataset.index import Utterance, load_utterances
+from resonance_helpers.dataset.splits import split_utterances
+from resonance_helpers.scoring.error_rates import is_endless, score
 
 SLACKS_S = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
 SIZES, DRAWS = (30, 50, 100), 1000

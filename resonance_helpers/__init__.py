@@ -4,9 +4,9 @@ Each of the ten lessons in ``notebooks/`` shows one module of this package. Impo
 before the module that needs it.
 """
 
-from .messages import ResonanceError
-from .parameters import check_parameters
-from .workspace import Workspace, open_workspace
+from .core.messages import ResonanceError
+from .core.parameters import check_parameters
+from .core.workspace import Workspace, open_workspace
 
 __version__ = "0.1.0"
 __all__ = ["ResonanceError", "Workspace", "__version__", "check_parameters", "open_workspace"]

@@ -18,15 +18,15 @@ import typer
 from typer.core import TyperGroup
 
 from . import __version__
-from .messages import ResonanceError, make_console_print_everything, message
-from .settings import SAMPLE_PATIENT, ServiceSettings, TrainingSettings
-from .shell import resonance
-from .workspace import REPOSITORY, megabytes, open_workspace, require_unicode_names
+from .core.messages import ResonanceError, make_console_print_everything, message
+from .core.settings import SAMPLE_PATIENT, ServiceSettings, TrainingSettings
+from .core.shell import resonance
+from .core.workspace import REPOSITORY, megabytes, open_workspace, require_unicode_names
 
 if TYPE_CHECKING:
     from .service.keys import StoredKey
-    from .workflows.lessons import OnLesson
-    from .workflows.retraining import OnProgress
+    from .studies.lessons import OnLesson
+    from .studies.retraining import OnProgress
 
 
 class _Commands(TyperGroup):
@@ -64,7 +64,7 @@ def run(
     with _said_plainly():
         chosen = parse_lessons(lessons) if lessons else None
         extra = dict(parse_setting(text) for text in set_ or ())
-        from .workflows.lessons import run_lessons
+        from .studies.lessons import run_lessons
 
         with _lesson_bar() as show:
             summary = run_lessons(data, output, base_model, patient, chosen, steps, extra, resume, show)
@@ -86,7 +86,7 @@ def learning_curve(
     with _said_plainly():
         chosen = parse_numbers(sizes, "--sizes", "10,30,50,100") if sizes else None
         draws = parse_numbers(seeds, "--seeds", "1,2,3")
-        from .workflows.curve import learning_curve as draw_curve
+        from .studies.curve import learning_curve as draw_curve
 
         with _training_bar() as show:
             curve = draw_curve(
@@ -107,7 +107,7 @@ def cross_validate(
     steps: Annotated[int | None, typer.Option(help=message("cli.run.steps"))] = None,
 ) -> None:
     with _said_plainly():
-        from .workflows.folds import cross_validate as judge_folds
+        from .studies.cross_validation import cross_validate as judge_folds
 
         with _training_bar() as show:
             result = judge_folds(
@@ -211,7 +211,7 @@ def forget(
 ) -> None:
     with _said_plainly():
         from .client import ResonanceClient
-        from .workflows.forgetting import ADMIN_KEY_VARIABLE, Forgetting
+        from .studies.erase.forget import ADMIN_KEY_VARIABLE, Forgetting
 
         forgetting = Forgetting(patient, data, output or REPOSITORY / "workspaces" / patient, tuple(adapters or ()))
         if dry_run or not yes:
@@ -260,7 +260,7 @@ def make_export(
 ) -> None:
     with _said_plainly():
         workspace = open_workspace(data, output, patient)
-        from . import export
+        from .lessons import export_weights as export
 
         if not kind:
             typer.echo(message("cli.export.bundle", path=export.export_adapter(workspace).zip))
@@ -279,7 +279,7 @@ def import_bundle(
     replace: Annotated[bool, typer.Option("--replace", help=message("cli.import.replace"))] = False,
 ) -> None:
     with _said_plainly():
-        from . import export
+        from .lessons import export_weights as export
 
         taken = export.import_bundle(bundle, output, patient, replace)
         made, base = taken.manifest, taken.manifest.base_model

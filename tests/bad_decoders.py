@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from resonance_helpers import audio
+from resonance_helpers.audio import decode as audio
 from resonance_helpers.service import decoding
 
 

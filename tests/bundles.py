@@ -15,9 +15,10 @@ import numpy as np
 from peft import LoraConfig
 from safetensors.numpy import save
 
-from resonance_helpers.adapter import CONFIG, MANIFEST, WEIGHTS, Manifest
-from resonance_helpers.bundles import CHECKSUMS
-from resonance_helpers.settings import PRACTICE_MODEL, LoraSettings, plain
+from resonance_helpers.asr.adapter import CONFIG, WEIGHTS
+from resonance_helpers.asr.bundle import CHECKSUMS
+from resonance_helpers.asr.manifest import MANIFEST, Manifest
+from resonance_helpers.core.settings import PRACTICE_MODEL, LoraSettings, plain
 
 LORA = LoraSettings(r=1, target_modules=("q_proj",), parts=("encoder",))
 LAYERS, WIDTH = 4, 192  # of the practice model's encoder

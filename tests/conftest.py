@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 from resonance_helpers import Workspace, open_workspace
-from resonance_helpers.workspace import REPOSITORY
+from resonance_helpers.core.workspace import REPOSITORY
 
 settings.register_profile("resonance", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("resonance")  # a busy machine is no failure
@@ -63,7 +63,7 @@ def environment_stays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def converted_sample(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The bundled sample, converted. Shared: for reading only."""
-    from resonance_helpers import conversion
+    from resonance_helpers.lessons.convert_audio import logic as conversion
 
     workspace = open_workspace(output_dir=tmp_path_factory.mktemp("sample"))
     conversion.convert(workspace)
@@ -106,8 +106,8 @@ def practice_adapter(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
     from serving import make_adapter
 
-    from resonance_helpers import adapter, base_models, whisper
-    from resonance_helpers.settings import PRACTICE_MODEL, LoraSettings, plain
+    from resonance_helpers.asr import adapter, base_models, whisper
+    from resonance_helpers.core.settings import PRACTICE_MODEL, LoraSettings, plain
 
     root = tmp_path_factory.mktemp("practice_adapter")
     workspace = Workspace(root / "data", root / "out", "sample")

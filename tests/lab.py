@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import nbformat
 
-from resonance_helpers.workspace import NOTEBOOKS_DIR, REPOSITORY
+from resonance_helpers.core.workspace import NOTEBOOKS_DIR, REPOSITORY
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 

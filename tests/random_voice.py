@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from serving import make_adapter
 
-from resonance_helpers import Workspace, adapter
-from resonance_helpers.settings import LoraSettings, plain
-from resonance_helpers.whisper import SpeechModel
+from resonance_helpers import Workspace
+from resonance_helpers.asr import adapter
+from resonance_helpers.asr.whisper import SpeechModel
+from resonance_helpers.core.settings import LoraSettings, plain
 
 
 def random_adapter(speech: SpeechModel, folder: Path, window_s: float, spread: float) -> Workspace:

@@ -19,13 +19,13 @@ import soundfile
 import uvicorn
 from fastapi import FastAPI
 
-from resonance_helpers import adapter
-from resonance_helpers.adapter import Manifest
+from resonance_helpers.asr import adapter
+from resonance_helpers.asr.manifest import Manifest
+from resonance_helpers.core.settings import PRACTICE_MODEL, SAMPLE_RATE, ServiceSettings
 from resonance_helpers.service import server as server_module
 from resonance_helpers.service.certificates import Certificate, trusting
 from resonance_helpers.service.engine import Engine, Said
 from resonance_helpers.service.problems import STATUS
-from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE, ServiceSettings
 
 TOKEN = "a-key-for-tests-only"
 ANSWERS = {"alice": "我想喝水", "bob": "幫我開燈"}  # bob's model writes Traditional characters

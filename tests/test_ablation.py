@@ -5,7 +5,7 @@ from __future__ import annotations
 import runpy
 from dataclasses import asdict
 
-from resonance_helpers.workspace import REPOSITORY
+from resonance_helpers.core.workspace import REPOSITORY
 
 NAMED = {"learning_rate", "augment", "lora.parts", "lora.target_modules", "lora.r", "lora.alpha"}
 

@@ -13,11 +13,12 @@ import torch
 from peft import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
-from resonance_helpers import adapter, open_workspace
-from resonance_helpers.base_models import BaseModel, resolve
-from resonance_helpers.messages import ResonanceError
-from resonance_helpers.settings import MODEL_PARTS, PRACTICE_MODEL, LoraSettings, plain
-from resonance_helpers.whisper import SpeechModel, load_speech_model
+from resonance_helpers import open_workspace
+from resonance_helpers.asr import adapter
+from resonance_helpers.asr.base_models import BaseModel, resolve
+from resonance_helpers.asr.whisper import SpeechModel, load_speech_model
+from resonance_helpers.core.messages import ResonanceError
+from resonance_helpers.core.settings import MODEL_PARTS, PRACTICE_MODEL, LoraSettings, plain
 
 
 @pytest.fixture(scope="module")

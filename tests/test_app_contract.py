@@ -17,6 +17,8 @@ from serving import SHOWN, TOKEN, Voices, post, running, sound
 from test_client import service_that_says
 
 from resonance_helpers.client.calls import ANSWER_HEADER, LATER
+from resonance_helpers.core.settings import AUDIO_SUFFIXES, ServiceSettings
+from resonance_helpers.core.workspace import REPOSITORY
 from resonance_helpers.service.app import Transcription, create_app
 from resonance_helpers.service.corrections import KEPT_S, LONGEST
 from resonance_helpers.service.keys import Keyring
@@ -24,8 +26,6 @@ from resonance_helpers.service.openai_routes import GRANULARITIES, PARAMETERS, T
 from resonance_helpers.service.openai_routes import _shown as shown_value
 from resonance_helpers.service.problems import STATUS
 from resonance_helpers.service.registry import AdapterRegistry
-from resonance_helpers.settings import AUDIO_SUFFIXES, ServiceSettings
-from resonance_helpers.workspace import REPOSITORY
 
 ENGLISH, CHINESE = (
     (REPOSITORY / "docs" / name).read_text(encoding="utf-8") for name in ("app-contract.md", "app-contract.zh.md")

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resonance_helpers import ResonanceError, archives
-from resonance_helpers.archives import UnpackLimits, unpack
-from resonance_helpers.messages import LANGUAGES, message
+from resonance_helpers import ResonanceError
+from resonance_helpers.core import archives
+from resonance_helpers.core.archives import UnpackLimits, unpack
+from resonance_helpers.core.messages import LANGUAGES, message
 
 LIMITS = UnpackLimits(files=10, file_bytes=3_000_000, all_bytes=4_000_000, ratio=50)
 LINK, FIFO, DEVICE = 0o120777, 0o010644, 0o060644

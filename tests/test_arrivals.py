@@ -8,7 +8,7 @@ import pytest
 from sounds import put
 
 from resonance_helpers import ResonanceError
-from resonance_helpers.recordings.arrivals import IntakeLimits, arrived, check_uploads, upload_hint
+from resonance_helpers.lessons.upload_recordings.arrivals import IntakeLimits, arrived, check_uploads, upload_hint
 
 LIMITS = IntakeLimits(upload_bytes=1_000_000, all_uploads_bytes=1_500_000)
 PLACE = Path("data") / "incoming"

@@ -19,11 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sounds import FORMATS, encoded, filmed, voice, wav
 
-from resonance_helpers import ResonanceError, audio
+from resonance_helpers import ResonanceError
+from resonance_helpers.audio import decode as audio
 from resonance_helpers.audio import formats, headers
-from resonance_helpers.messages import LANGUAGES, message
+from resonance_helpers.core.messages import LANGUAGES, message
+from resonance_helpers.core.settings import SAMPLE_RATE
 from resonance_helpers.service.problems import STATUS
-from resonance_helpers.settings import SAMPLE_RATE
 
 LONGEST_S = 30.0
 CACHE: dict[str, bytes] = {}

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import WhisperConfig, WhisperModel
 
-from resonance_helpers.augmentation import Augmentation, mask_spectrum
-from resonance_helpers.settings import EFFECTS, SAMPLE_RATE
+from resonance_helpers.asr.augmentation import Augmentation, mask_spectrum
+from resonance_helpers.core.settings import EFFECTS, SAMPLE_RATE
 
 WAVEFORM = tuple(effect for effect in EFFECTS if effect != "spectrum")
 

@@ -10,8 +10,7 @@ import pytest
 from hubs import SMALL, UNWANTED, make_model
 from safetensors.numpy import save_file
 
-from resonance_helpers.base_models import tensors_sha256
-from resonance_helpers.base_models.weights import choose_files
+from resonance_helpers.asr.base_models.weights import choose_files, tensors_sha256
 
 
 def test_hash_does_not_know_how_numbers_are_stored(tmp_path: Path) -> None:

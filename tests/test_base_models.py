@@ -16,11 +16,12 @@ from modelscope_hub import _download as modelscope_download
 from safetensors.numpy import save_file
 
 from resonance_helpers import ResonanceError
-from resonance_helpers.base_models import Source, default_name, default_sources, resolve, sources, tensors_sha256
-from resonance_helpers.base_models.weights import SOURCE_FILE, missing_files
-from resonance_helpers.messages import message
-from resonance_helpers.settings import DEFAULT_BASE_MODEL, PRACTICE_MODEL
-from resonance_helpers.workspace import Workspace
+from resonance_helpers.asr.base_models import default_name, resolve, sources
+from resonance_helpers.asr.base_models.sources import Source, default_sources
+from resonance_helpers.asr.base_models.weights import SOURCE_FILE, missing_files, tensors_sha256
+from resonance_helpers.core.messages import message
+from resonance_helpers.core.settings import DEFAULT_BASE_MODEL, PRACTICE_MODEL
+from resonance_helpers.core.workspace import Workspace
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +160,7 @@ def test_failing_source_is_explained_and_the_next_one_used(fault: str, model: Pa
 
 def starts_like(sentence: str, reason: str) -> bool:
     """Whether ``sentence`` holds the fixed beginning of the message of ``reason`` (before its first fact)."""
-    from resonance_helpers.messages import catalogue
+    from resonance_helpers.core.messages import catalogue
 
     pattern = catalogue()[f"base_model.reason.{reason}"]["zh"]
     return max(pattern.replace("}", "{").split("{")[::2], key=len) in sentence

@@ -9,7 +9,6 @@ import warnings
 from dataclasses import asdict, replace
 from functools import cache
 from itertools import combinations
-from pathlib import Path
 from types import SimpleNamespace as Facts
 from typing import Any
 from xml.etree import ElementTree
@@ -21,17 +20,34 @@ from fontTools.ttLib import TTFont
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import FancyBboxPatch
 
-from resonance_helpers import charts
-from resonance_helpers.charts import style
-from resonance_helpers.charts.data import VERDICTS
-from resonance_helpers.conversion import RateComparison, RateVersion
-from resonance_helpers.export import KINDS
-from resonance_helpers.gpu import Need
-from resonance_helpers.messages import LANGUAGES, catalogue, message
-from resonance_helpers.recordings import Row
-from resonance_helpers.scoring import Score, score
-from resonance_helpers.settings import PRESETS, ServiceSettings
-from resonance_helpers.training.records import Guess, Point
+from resonance_helpers.core.messages import LANGUAGES, catalogue, message
+from resonance_helpers.core.settings import PRESETS, ServiceSettings
+from resonance_helpers.lessons.check_gpu.charts import memory_bars_svg
+from resonance_helpers.lessons.check_gpu.memory import Need
+from resonance_helpers.lessons.connect_app.charts import WholeWay, answered_table, qr_card, whole_way_stations
+from resonance_helpers.lessons.connect_server.charts import tunnel_svg
+from resonance_helpers.lessons.convert_audio.charts import rates_and_spectra
+from resonance_helpers.lessons.convert_audio.logic import RateComparison, RateVersion
+from resonance_helpers.lessons.export_weights.charts import bundle_sizes, bundle_table, offers_table
+from resonance_helpers.lessons.export_weights.place import KINDS
+from resonance_helpers.lessons.serve_model.charts import Answer, latency, where_things_run
+from resonance_helpers.lessons.test_model.charts import (
+    another_ten,
+    before_after,
+    clips_table,
+    diff_html,
+    eight_of_ten,
+    eight_of_ten_words,
+    flips_table,
+)
+from resonance_helpers.lessons.train_model.charts import guesses_table, presets_table, training_curve
+from resonance_helpers.lessons.train_model.records import Guess, Point
+from resonance_helpers.lessons.upload_recordings.charts import VERDICTS, waveforms
+from resonance_helpers.lessons.upload_recordings.checking import Row
+from resonance_helpers.scoring.error_rates import Score, score
+from resonance_helpers.ui import plots as style
+from resonance_helpers.ui.guide import closing, cost_table, expected_effect_table, faq, success_mark
+from resonance_helpers.ui.html import table_html
 
 NUMBER = re.compile(r"[−\d.,%]*")
 WIDEST_URL = "https://192.168.100.107:38123"
@@ -79,10 +95,8 @@ def bundle() -> Facts:
     return Facts(files=files, total_bytes=7_100_900)
 
 
-def whole_way(**changes: object) -> charts.WholeWay:
-    way = charts.WholeWay(
-        "我想去外面走一走看一看", 2.05, "我想去外面", False, 0.31, "a_4.wav", (68, 69), (51, 51), True, True
-    )
+def whole_way(**changes: object) -> WholeWay:
+    way = WholeWay("我想去外面走一走看一看", 2.05, "我想去外面", False, 0.31, "a_4.wav", (68, 69), (51, 51), True, True)
     return replace(way, **changes)  # type: ignore[arg-type]
 
 
@@ -93,19 +107,19 @@ def every_picture(lang: str) -> dict[str, tuple[style.Picture, np.ndarray]]:
         patch.setenv("RESONANCE_LANG", lang)
         warnings.simplefilter("error")
         pictures = {
-            "waveforms": charts.waveforms([row(text, level) for text, level in zip(PHRASES, VERDICTS, strict=False)]),
-            "rates": charts.rates_and_spectra(comparison()),
-            "curve": charts.training_curve(history(), 40, practice=True),
-            "curve at the start": charts.training_curve([], None, 120),
-            "ten": charts.eight_of_ten(scores()[1], practice=True),
-            "before and after": charts.before_after(report(), practice=True),
-            "bundle": charts.bundle_sizes(bundle(), 967_000_000, practice=True),
-            "latency": charts.latency([charts.Answer("sample", "我疼", 0.2)] * 3, practice=True),
-            "where": charts.where_things_run(WIDEST_URL, "openai/whisper-large-v3-turbo", ["sample"]),
-            "whole way": charts.whole_way_stations(whole_way()),
-            "whole way heard right": charts.whole_way_stations(whole_way(text="我想去外面走一走看一看")),
-            "whole way without consent": charts.whole_way_stations(whole_way(take=None, text="", uncertain=True)),
-            "where many": charts.where_things_run(WIDEST_URL, "/models/" + "e" * 90, ["n" * 64] * 200),
+            "waveforms": waveforms([row(text, level) for text, level in zip(PHRASES, VERDICTS, strict=False)]),
+            "rates": rates_and_spectra(comparison()),
+            "curve": training_curve(history(), 40, practice=True),
+            "curve at the start": training_curve([], None, 120),
+            "ten": eight_of_ten(scores()[1], practice=True),
+            "before and after": before_after(report(), practice=True),
+            "bundle": bundle_sizes(bundle(), 967_000_000, practice=True),
+            "latency": latency([Answer("sample", "我疼", 0.2)] * 3, practice=True),
+            "where": where_things_run(WIDEST_URL, "openai/whisper-large-v3-turbo", ["sample"]),
+            "whole way": whole_way_stations(whole_way()),
+            "whole way heard right": whole_way_stations(whole_way(text="我想去外面走一走看一看")),
+            "whole way without consent": whole_way_stations(whole_way(take=None, text="", uncertain=True)),
+            "where many": where_things_run(WIDEST_URL, "/models/" + "e" * 90, ["n" * 64] * 200),
         }
         return {name: (picture, pixels(picture)) for name, picture in pictures.items()}
 
@@ -150,19 +164,19 @@ def test_words_stay_inside_their_boxes_of_the_service(lang: str) -> None:
 
 
 def test_the_way_of_a_recording_names_what_runs_and_what_is_never_kept(lang: str) -> None:
-    drawn = charts.where_things_run("http://127.0.0.1:4321", "a/model", ["a", "b", "c", "d"])
+    drawn = where_things_run("http://127.0.0.1:4321", "a/model", ["a", "b", "c", "d"])
     for fact in ("http://127.0.0.1:4321", "a/model", str(ServiceSettings.decoders), message("chart.where.more", n=2)):
         assert fact in drawn.alt
     assert " ".join(message("chart.where.never").split()) in drawn.alt
 
 
 def test_the_whole_way_ends_where_corrections_are_not_kept(lang: str) -> None:
-    kept = charts.whole_way_stations(whole_way())
-    not_kept = charts.whole_way_stations(whole_way(take=None, trained=(68, 68)))
+    kept = whole_way_stations(whole_way())
+    not_kept = whole_way_stations(whole_way(take=None, trained=(68, 68)))
     for fact in ("我想去外面", "0.31", "68", "69", "51"):
         assert fact in kept.alt
     assert " ".join(message("chart.once.not_kept").split()) in not_kept.alt and "69" not in not_kept.alt
-    right = charts.whole_way_stations(whole_way(text="我想去外面走一走看一看。"))
+    right = whole_way_stations(whole_way(text="我想去外面走一走看一看。"))
     said = message("chart.once.confirmed", said="我想去外面走一…")
     assert " ".join(said.split()) in right.alt and " ".join(said.split()) not in kept.alt
     stations = [len(drawn.findobj(FancyBboxPatch)) for drawn in (kept, not_kept)]
@@ -172,8 +186,8 @@ def test_the_whole_way_ends_where_corrections_are_not_kept(lang: str) -> None:
 
 def test_drawing_leaves_matplotlib_as_it_was() -> None:
     before = dict(mpl.rcParams)
-    charts.training_curve(history(), 40).png()
-    charts.waveforms([row("我疼", "ok")]).png()
+    training_curve(history(), 40).png()
+    waveforms([row("我疼", "ok")]).png()
     assert dict(mpl.rcParams) == before
 
 
@@ -183,11 +197,11 @@ def test_pictures_of_the_practice_model_say_so(lang: str) -> None:
         picture, _ = every_picture(lang)[name]
         assert note in picture.alt
         assert note in [text.get_text() for text in picture.findobj(mpl.text.Text)], name
-    assert note not in charts.training_curve(history(), 40).alt
+    assert note not in training_curve(history(), 40).alt
 
 
 def test_a_picture_shows_itself_in_a_notebook_with_its_words() -> None:
-    shown = charts.training_curve(history(), 40)._repr_mimebundle_()
+    shown = training_curve(history(), 40)._repr_mimebundle_()
     assert shown["image/png"].startswith(b"\x89PNG")
     assert "0.10" in shown["text/plain"]
 
@@ -214,7 +228,7 @@ def test_the_font_is_small_free_and_has_its_licence_beside_it() -> None:
 # ── What is drawn is what was given ──────────────────────────────────────────
 def test_recordings_that_need_a_look_come_first_and_are_counted() -> None:
     rows = [row(f"好{i}", "ok") for i in range(30)] + [row("再录", "again"), row("坏文件", "unusable")]
-    picture = charts.waveforms(rows, limit=8)
+    picture = waveforms(rows, limit=8)
     titles = [axes.get_title(loc="left") for axes in picture.axes if axes.axison]
     assert len(titles) == 8
     assert "再录" in titles[0] and "坏文件" in titles[1] and "好0" in titles[2]
@@ -222,14 +236,14 @@ def test_recordings_that_need_a_look_come_first_and_are_counted() -> None:
 
 
 def test_the_best_step_is_marked_and_the_last_one_is_not() -> None:
-    cer_axes = charts.training_curve(history(), best_step=40).axes[1]
+    cer_axes = training_curve(history(), best_step=40).axes[1]
     star = next(line for line in cer_axes.lines if line.get_marker() == "*")
     assert (list(star.get_xdata()), list(star.get_ydata())) == ([40], [0.1])
 
 
 @pytest.mark.parametrize(("right", "n"), [(8, 10), (10, 10), (0, 10), (32, 40), (999, 1000)])
 def test_another_ten_covers_what_a_simulation_gives(right: int, n: int) -> None:
-    low, high = charts.another_ten(right, n)
+    low, high = another_ten(right, n)
     random = np.random.default_rng(1)
     rates = random.beta(right + 0.5, n - right + 0.5, 200_000)
     again = random.binomial(10, rates)
@@ -240,22 +254,22 @@ def test_another_ten_covers_what_a_simulation_gives(right: int, n: int) -> None:
 
 
 def test_few_clips_give_a_wider_range_than_many() -> None:
-    few, many = charts.another_ten(4, 5), charts.another_ten(160, 200)
+    few, many = another_ten(4, 5), another_ten(160, 200)
     assert few[0] < many[0]
 
 
 def test_dots_do_not_say_all_of_ten_when_one_was_wrong() -> None:
-    assert "10 句对 9 句" in charts.eight_of_ten_words(replace(scores()[1], n=34, exact=33 / 34))
+    assert "10 句对 9 句" in eight_of_ten_words(replace(scores()[1], n=34, exact=33 / 34))
 
 
 def test_dots_are_filled_for_the_sentences_that_came_out_right() -> None:
-    axes = charts.eight_of_ten(scores()[1]).axes[0]
+    axes = eight_of_ten(scores()[1]).axes[0]
     dots = [line for line in axes.lines if line.get_marker() == "o"]
     assert [dot.get_markerfacecolor() != "white" for dot in dots] == [True] * 8 + [False] * 2
 
 
 def test_bars_and_intervals_are_the_scores() -> None:
-    exact_axes = charts.before_after(report(new=False)).axes[0]
+    exact_axes = before_after(report(new=False)).axes[0]
     assert [bar.get_height() for bar in exact_axes.patches] == [0.0, 0.8]
     after = scores()[1]
     segment = exact_axes.collections[1].get_segments()[0]
@@ -274,7 +288,7 @@ def test_bars_and_intervals_are_the_scores() -> None:
     ],
 )
 def test_differences_carry_marks_as_well_as_colours(reference: str, heard: str, marks: str) -> None:
-    shown = charts.diff_html(reference, heard)
+    shown = diff_html(reference, heard)
     assert shown.alt == marks
     assert re.sub(r"<[^>]+>", "", shown) == marks
 
@@ -283,16 +297,16 @@ def test_text_from_files_cannot_become_html() -> None:
     evil = "<img src=x onerror=alert(1)>"
     heard = Facts(audio=evil, split="known", reference=evil, before=evil, after="")
     tables = [
-        charts.table_html([evil], [[evil]], evil, [evil]),
-        charts.clips_table([heard]),
-        charts.flips_table([(evil, evil, "number")]),
-        charts.guesses_table([Guess(1, evil, evil)]),
-        charts.bundle_table(Facts(files=((evil, 1, evil),))),
-        charts.offers_table([Facts(kind="merged", bytes=1, window_s=4.0, refused=evil)]),
-        charts.answered_table([charts.Answer(evil, evil, 0.1)]),
-        charts.qr_card("", evil),
-        charts.memory_bars_svg([Need(evil, 8, 1.0)], 2.0),
-        charts.tunnel_svg(Facts(hostname=evil, is_server=True), evil, 1, 2),
+        table_html([evil], [[evil]], evil, [evil]),
+        clips_table([heard]),
+        flips_table([(evil, evil, "number")]),
+        guesses_table([Guess(1, evil, evil)]),
+        bundle_table(Facts(files=((evil, 1, evil),))),
+        offers_table([Facts(kind="merged", bytes=1, window_s=4.0, refused=evil)]),
+        answered_table([Answer(evil, evil, 0.1)]),
+        qr_card("", evil),
+        memory_bars_svg([Need(evil, 8, 1.0)], 2.0),
+        tunnel_svg(Facts(hostname=evil, is_server=True), evil, 1, 2),
     ]
     for table in tables:
         assert "<img" not in table
@@ -305,7 +319,7 @@ def test_each_kind_of_whole_model_says_its_size_place_and_window_or_why_not(
     monkeypatch.setenv("RESONANCE_LANG", lang)
     sizes = (296_000_000, 0, 81_000_000)
     offers = [Facts(kind=kind, bytes=size, window_s=30.0, refused="") for kind, size in zip(KINDS, sizes, strict=True)]
-    shown = charts.offers_table([*offers, Facts(kind="ct2-int8", bytes=81_000_000, window_s=4.0, refused="RZ-0806")])
+    shown = offers_table([*offers, Facts(kind="ct2-int8", bytes=81_000_000, window_s=4.0, refused="RZ-0806")])
     merged, unknown, small, refused = shown.alt.splitlines()[-4:]
     assert "merged" in merged and "296" in merged and "transformers" in merged and "30" in merged
     assert message("chart.offers.unknown") in unknown and "81" in small and "faster-whisper" in small
@@ -314,12 +328,12 @@ def test_each_kind_of_whole_model_says_its_size_place_and_window_or_why_not(
 
 def test_guesses_of_clips_with_the_same_text_keep_their_own_rows() -> None:
     guesses = [Guess(20, "我疼", "我"), Guess(20, "我疼", ""), Guess(40, "我疼", "我疼"), Guess(40, "我疼", "疼")]
-    body = charts.guesses_table(guesses).alt.splitlines()[2:]
+    body = guesses_table(guesses).alt.splitlines()[2:]
     assert body == ["我疼 | 我 | ✓ 我疼", f"我疼 | {message('chart.guesses.silence')} | 疼"]
 
 
 def test_the_recipes_table_shows_every_setting_in_which_they_differ() -> None:
-    rows = {row.split(" | ")[0]: row.split(" | ")[1:] for row in charts.presets_table(PRESETS).alt.splitlines()[2:]}
+    rows = {row.split(" | ")[0]: row.split(" | ")[1:] for row in presets_table(PRESETS).alt.splitlines()[2:]}
     default, guide = (leaves(asdict(PRESETS[name])) for name in ("default", "guide"))
     for name, value in default.items():
         if value != guide[name]:
@@ -327,7 +341,7 @@ def test_the_recipes_table_shows_every_setting_in_which_they_differ() -> None:
             ours, theirs, reason = rows.pop(title)
             assert ours != theirs and reason and not reason.startswith("相同"), name
     assert all(ours == theirs and reason.startswith("相同") for ours, theirs, reason in rows.values()), rows
-    assert charts.presets_table(PRESETS).alt.count("500") == 1
+    assert presets_table(PRESETS).alt.count("500") == 1
 
 
 def leaves(settings: dict[str, Any], under: str = "") -> dict[str, Any]:
@@ -340,19 +354,22 @@ def leaves(settings: dict[str, Any], under: str = "") -> dict[str, Any]:
 
 def test_long_lists_say_how_much_is_left_out() -> None:
     rows = [Facts(audio=f"{i}.wav", split="new", reference="停", before="", after="停") for i in range(12)]
-    assert charts.clips_table(rows, limit=5).alt.count(".wav") == 5
-    assert message("chart.clips.more", more=7) in charts.clips_table(rows, limit=5).alt
+    assert clips_table(rows, limit=5).alt.count(".wav") == 5
+    assert message("chart.clips.more", more=7) in clips_table(rows, limit=5).alt
 
 
 # ── Lessons 01–03: before anything is installed ──────────────────────────────
 def test_pictures_of_the_first_lessons_need_the_standard_library_only() -> None:
     script = """
 import sys, types
-from resonance_helpers import charts, guide_facts
-charts.memory_bars_svg([types.SimpleNamespace(model="whisper-small", batch_size=8, gb=4.8)], 24.0)
-charts.tunnel_svg(types.SimpleNamespace(hostname="h", is_server=True), "1.2.3.4", 8888, 8888)
-charts.requirements_table_html([])
-charts.expected_effect_table(), charts.cost_table(), charts.timeline_table(), charts.faq()
+from resonance_helpers.ui import cost_table, expected_effect_table, faq, timeline_table
+from resonance_helpers.lessons.check_gpu import memory_bars_svg
+from resonance_helpers.lessons.connect_server import tunnel_svg
+from resonance_helpers.lessons.install_tools import requirements_table_html
+memory_bars_svg([types.SimpleNamespace(model="whisper-small", batch_size=8, gb=4.8)], 24.0)
+tunnel_svg(types.SimpleNamespace(hostname="h", is_server=True), "1.2.3.4", 8888, 8888)
+requirements_table_html([])
+expected_effect_table(), cost_table(), timeline_table(), faq()
 import json; print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -361,7 +378,7 @@ import json; print(json.dumps(sorted({name.partition(".")[0] for name in sys.mod
 
 @pytest.mark.parametrize("have", [None, 12.0, 80.0])
 def test_memory_bars_say_what_fits(lang: str, have: float | None) -> None:
-    picture = charts.memory_bars_svg([Need("whisper-small", 8, 4.8), Need("whisper-large-v3", 8, 24.9)], have)
+    picture = memory_bars_svg([Need("whisper-small", 8, 4.8), Need("whisper-large-v3", 8, 24.9)], have)
     ElementTree.fromstring(picture)
     small, large = picture.alt.splitlines()[2:4]
     fits, too_large = message("chart.memory.fits"), message("chart.memory.too_large")
@@ -372,7 +389,7 @@ def test_memory_bars_say_what_fits(lang: str, have: float | None) -> None:
 @pytest.mark.parametrize("is_server", [True, False])
 def test_the_tunnel_marks_the_box_where_this_notebook_runs(lang: str, is_server: bool) -> None:
     place = Facts(hostname="gpu-7", is_server=is_server)
-    picture = charts.tunnel_svg(place, "connect.example.com", 8888, 6006, port=12345)
+    picture = tunnel_svg(place, "connect.example.com", 8888, 6006, port=12345)
     texts = {t.text: float(t.get("x", 0)) for t in ElementTree.fromstring(picture).iter() if t.tag.endswith("text")}
     assert (texts["gpu-7"] > 400) == is_server
     assert {"http://localhost:8888", "127.0.0.1:6006", "connect.example.com:12345"} <= set(texts)
@@ -380,7 +397,7 @@ def test_the_tunnel_marks_the_box_where_this_notebook_runs(lang: str, is_server:
 
 def test_a_long_host_name_stays_inside_its_box() -> None:
     host = "a-very-long-host-name-" * 6 + "end"
-    picture = charts.tunnel_svg(Facts(hostname=host, is_server=True), host, 8888, 8888)
+    picture = tunnel_svg(Facts(hostname=host, is_server=True), host, 8888, 8888)
     shown = [t.text or "" for t in ElementTree.fromstring(picture).iter() if t.tag.endswith("text")]
     assert host not in shown and host in picture.alt
     assert any(text.startswith("a-very") and text.endswith("end") and len(text) < 40 for text in shown)
@@ -388,27 +405,19 @@ def test_a_long_host_name_stays_inside_its_box() -> None:
 
 # ── The guide's tables ───────────────────────────────────────────────────────
 def test_the_guides_expectations_are_called_so_and_have_their_note(lang: str) -> None:
-    shown = charts.expected_effect_table().alt
+    shown = expected_effect_table().alt
     assert message("guide.effect.title") in shown and message("guide.effect.note") in shown
     assert all(value in shown for value in ("55%", "70%", "80%"))
 
 
 def test_a_rented_price_is_the_readers_own_and_called_an_example(lang: str) -> None:
-    assert message("guide.cost.rented") not in charts.cost_table().alt
-    shown = charts.cost_table(yuan_per_hour=2.0, training_minutes=30).alt
+    assert message("guide.cost.rented") not in cost_table().alt
+    shown = cost_table(yuan_per_hour=2.0, training_minutes=30).alt
     assert "1.0" in shown and "1440" in shown
     assert message("guide.cost.rented.note", price="2", minutes="30") in shown
 
 
 def test_the_guides_faq_and_marks_of_success_are_all_there(lang: str) -> None:
-    assert charts.faq().alt.count("\n") == 7
-    assert all(charts.success_mark(lesson) for lesson in range(1, 11))
-    assert charts.closing()
-
-
-def test_every_public_name_is_there() -> None:
-    for name in charts.__all__:
-        assert getattr(charts, name)
-    assert Path(charts.__file__).exists()
-    with pytest.raises(AttributeError):
-        charts.no_such_picture  # noqa: B018
+    assert faq().alt.count("\n") == 7
+    assert all(success_mark(lesson) for lesson in range(1, 11))
+    assert closing()

@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 from resonance_helpers.cli import app as cli
 from resonance_helpers.client import Step, check_service, diagnosis, read_key
 from resonance_helpers.client.address import KEY_VARIABLE
-from resonance_helpers.messages import LANGUAGES, ResonanceError, message
+from resonance_helpers.core.messages import LANGUAGES, ResonanceError, message
+from resonance_helpers.core.settings import PRACTICE_MODEL
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.certificates import self_signed
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key
 from resonance_helpers.service.registry import AdapterRegistry
-from resonance_helpers.settings import PRACTICE_MODEL
 
 ALL = ["address", "name", "port", "tls", "service", "ready", "key", "recording"]
 

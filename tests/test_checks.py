@@ -15,31 +15,36 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sounds import encoded, put, voice, wav
 
-from resonance_helpers import (
-    ResonanceError,
-    Workspace,
-    audio,
-    charts,
-    clip_quality,
-    conversion,
-    open_workspace,
-    pauses,
-    recordings,
-    speech_gate,
-    widgets,
+from resonance_helpers import ResonanceError, Workspace, open_workspace
+from resonance_helpers.asr import vad as speech_gate
+from resonance_helpers.audio import decode as audio
+from resonance_helpers.audio import quality as clip_quality
+from resonance_helpers.audio import segment as pauses
+from resonance_helpers.core.settings import MIN_RECORDINGS, SAMPLE_RATE, SOUND_RULES
+from resonance_helpers.core.workspace import REPOSITORY
+from resonance_helpers.dataset.duplicates import fingerprint, same_sound
+from resonance_helpers.lessons import upload_recordings
+from resonance_helpers.lessons.convert_audio import logic as conversion
+from resonance_helpers.lessons.upload_recordings import hints_form as second_opinion
+from resonance_helpers.lessons.upload_recordings import view as recordings_widget
+from resonance_helpers.lessons.upload_recordings.charts import close_up, waveforms
+from resonance_helpers.lessons.upload_recordings.hints import odd_paces, written_differently
+from resonance_helpers.lessons.upload_recordings.hints_form import SecondOpinion
+from resonance_helpers.lessons.upload_recordings.session import Session
+from resonance_helpers.lessons.upload_recordings.view import (
+    LabelEditor,
+    check_recordings,
+    show_folder,
+    show_hints,
+    show_labels,
+    show_recordings,
 )
-from resonance_helpers.alike import fingerprint, same_sound
-from resonance_helpers.recordings.session import Session
-from resonance_helpers.recordings.texts import odd_paces, written_differently
+from resonance_helpers.scoring.text import toneless
 from resonance_helpers.service import decoding
-from resonance_helpers.settings import MIN_RECORDINGS, SAMPLE_RATE, SOUND_RULES
-from resonance_helpers.text import toneless
-from resonance_helpers.widgets import collecting, lines, second_opinion
-from resonance_helpers.widgets import recordings as recordings_widget
-from resonance_helpers.workspace import REPOSITORY
+from resonance_helpers.ui import output as lines
 
 if TYPE_CHECKING:
-    from resonance_helpers.whisper import SpeechModel
+    from resonance_helpers.asr.whisper import SpeechModel
 
 LABELS = json.loads((REPOSITORY / "data_sample" / "labels.json").read_text(encoding="utf-8"))
 SAMPLE = [REPOSITORY / "data_sample" / label["audio"] for label in LABELS]
@@ -169,7 +174,7 @@ def test_the_lesson_the_recorder_and_the_service_judge_an_offset_and_a_touch_of_
     files = {"audio/offset.wav": wav(moved), "audio_raw/touch.wav": wav(touch)}
     put(tmp_path / "data", files, list(files))
     workspace = Workspace(tmp_path / "data", tmp_path / "out", "p1")
-    assert [row.codes for row in recordings.check(workspace).rows] == [(), ("RZ-0532",)]
+    assert [row.codes for row in upload_recordings.check(workspace).rows] == [(), ("RZ-0532",)]
     assert [row.codes for row in conversion.convert(workspace).rows] == [(), ("RZ-0532",)]
     decode = partial(decoding._decode, max_audio_s=30.0)
     assert clip_quality.has_speech(decode(files["audio/offset.wav"]))
@@ -256,7 +261,7 @@ def workspace(tmp_path: Path, good: list[np.ndarray]) -> Workspace:
     return Workspace(tmp_path / "data", tmp_path / "out", "p1")
 
 
-def relabelled(workspace: Workspace, **files_and_texts: tuple[bytes, str]) -> recordings.RecordingsCheck:
+def relabelled(workspace: Workspace, **files_and_texts: tuple[bytes, str]) -> upload_recordings.RecordingsCheck:
     """The check after more recordings were put beside the others: name → (content, text)."""
     entries = json.loads(workspace.labels.read_text(encoding="utf-8"))
     for name, (content, text) in files_and_texts.items():
@@ -264,7 +269,7 @@ def relabelled(workspace: Workspace, **files_and_texts: tuple[bytes, str]) -> re
         put(workspace.data_dir, {f"audio_raw/{name}.{suffix}": content})
         entries.append({"audio": f"audio_raw/{name}.{suffix}", "text": text})
     put(workspace.data_dir, {}, entries)
-    return recordings.check(workspace)
+    return upload_recordings.check(workspace)
 
 
 def test_a_copy_with_the_same_text_is_said_at_the_copy(workspace: Workspace, good: list[np.ndarray]) -> None:
@@ -288,7 +293,7 @@ def test_a_text_that_hardly_fits_is_said_with_this_persons_pace(workspace: Works
     entries = json.loads(workspace.labels.read_text(encoding="utf-8"))
     entries[2]["text"] = "今天下午我想和妈妈一起去公园里散步晒太阳" * 3
     put(workspace.data_dir, {}, entries)
-    result = recordings.check(workspace)
+    result = upload_recordings.check(workspace)
     assert [row.codes for row in result.rows if row.codes] == [("RZ-0462",)] and result.rows[2].level == "listen"
 
 
@@ -296,7 +301,7 @@ def test_other_characters_are_a_notice_and_change_no_verdict(workspace: Workspac
     entries = json.loads(workspace.labels.read_text(encoding="utf-8"))
     entries[4]["text"] = entries[0]["text"] + "。"
     put(workspace.data_dir, {}, entries)
-    result = recordings.check(workspace)
+    result = upload_recordings.check(workspace)
     assert [notice.code for notice in result.notices] == ["RZ-0463"]
     assert f"{entries[0]['text']} / {entries[4]['text']}" in result.notices[0].sentence and result.count("ok") == 12
 
@@ -321,8 +326,8 @@ def test_swapped_texts_are_hinted_at_and_verdicts_stay(workspace: Workspace) -> 
     meant = [entry["text"] for entry in entries]
     entries[1]["text"], entries[3]["text"] = meant[3], meant[1]
     put(workspace.data_dir, {}, entries)
-    checked = recordings.check(workspace)
-    hints = recordings.hear(workspace, checked.rows, Listening(meant))
+    checked = upload_recordings.check(workspace)
+    hints = upload_recordings.hear(workspace, checked.rows, Listening(meant))
     assert {(hint.audio, hint.nearer) for hint in hints} == {
         ("audio_raw/001.wav", meant[1]),
         ("audio_raw/003.wav", meant[3]),
@@ -340,7 +345,7 @@ def test_a_second_opinion_comes_when_a_button_is_pressed(
     loaded: list[object] = []
     monkeypatch.setattr(second_opinion.base_models, "resolve", lambda name, cache: name)
     monkeypatch.setattr(second_opinion, "load_speech_model", lambda base: loaded.append(base) or Listening(meant))
-    opinion = widgets.SecondOpinion(workspace, recordings.check(workspace), "some/model")
+    opinion = SecondOpinion(workspace, upload_recordings.check(workspace), "some/model")
     assert not loaded  # the cell alone asks nobody
     opinion.button.click()
     said = capsys.readouterr().out
@@ -350,23 +355,23 @@ def test_a_second_opinion_comes_when_a_button_is_pressed(
 def test_a_second_opinion_without_a_model_is_a_sentence(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    opinion = widgets.SecondOpinion(workspace, recordings.check(workspace), "./nowhere")
+    opinion = SecondOpinion(workspace, upload_recordings.check(workspace), "./nowhere")
     opinion.button.click()
     assert "RZ-06" in capsys.readouterr().out and not opinion.button.disabled
 
 
 def test_a_model_that_understands_nothing_hints_at_nothing(workspace: Workspace) -> None:
-    checked = recordings.check(workspace)
+    checked = upload_recordings.check(workspace)
     for heard in ([""] * 12, ["谢谢观看"] * 12, [row.text * 9 for row in checked.rows]):
-        assert recordings.hear(workspace, checked.rows, Listening(heard)) == ()
-    assert recordings.hear(workspace, (), Listening(())) == ()
+        assert upload_recordings.hear(workspace, checked.rows, Listening(heard)) == ()
+    assert upload_recordings.hear(workspace, (), Listening(())) == ()
 
 
 def test_what_is_longer_than_the_model_hears_is_left_out(workspace: Workspace) -> None:
-    checked = recordings.check(workspace)
+    checked = upload_recordings.check(workspace)
     model = Listening([""] * sum(row.seconds <= 2.0 for row in checked.rows))
     model.native_window_s = 2.0
-    assert 0 < len(model.texts) < 12 and recordings.hear(workspace, checked.rows, model) == ()
+    assert 0 < len(model.texts) < 12 and upload_recordings.hear(workspace, checked.rows, model) == ()
     assert model.window_s == 2.0
 
 
@@ -374,7 +379,7 @@ def test_what_is_longer_than_the_model_hears_is_left_out(workspace: Workspace) -
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     texts: list[str] = []
-    for module in (lines, collecting, recordings_widget):
+    for module in (lines, recordings_widget):
         monkeypatch.setattr(module, "display", lambda *things: texts.extend(thing.alt for thing in things))
     return texts
 
@@ -382,15 +387,15 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_lesson_04_runs_to_its_end_with_an_empty_folder(tmp_path: Path, shown: list[str]) -> None:
     (tmp_path / "data").mkdir()
     workspace = open_workspace(tmp_path / "data", tmp_path / "out", "p1")
-    checked = recordings.check(workspace)
-    assert (checked.rows, checked.totals) == ((), recordings.Totals(0, 0, 0, 0.0)) and not checked.is_ready
+    checked = upload_recordings.check(workspace)
+    assert (checked.rows, checked.totals) == ((), upload_recordings.Totals(0, 0, 0, 0.0)) and not checked.is_ready
     assert [notice.code for notice in checked.notices] == ["RZ-0466"]
-    assert "还没有录音" in charts.waveforms(checked.rows).alt
-    widgets.show_folder(workspace)
-    widgets.show_labels(workspace)
-    widgets.show_recordings(checked)
-    widgets.LabelEditor(workspace, checked)._ipython_display_()
-    widgets.check_recordings(workspace, checked)
+    assert "还没有录音" in waveforms(checked.rows).alt
+    show_folder(workspace)
+    show_labels(workspace)
+    show_recordings(checked)
+    LabelEditor(workspace, checked)._ipython_display_()
+    check_recordings(workspace, checked)
     assert "还是空的" in shown[0] and "labels.json" in shown[1] and "录音器" in shown[2] and "播放器" in shown[3]
     assert shown[4].startswith("❌") and "RZ-0411" in shown[5]
     assert list((tmp_path / "data").iterdir()) == []
@@ -399,27 +404,27 @@ def test_lesson_04_runs_to_its_end_with_an_empty_folder(tmp_path: Path, shown: l
 def test_recordings_without_labels_keep_their_clear_error(tmp_path: Path) -> None:
     put(tmp_path / "data", {"audio_raw/001.wav": wav(voice(1.0, SAMPLE_RATE))})
     with pytest.raises(ResonanceError, match="RZ-0401"):
-        recordings.check(Workspace(tmp_path / "data", tmp_path / "out", "p1"))
+        upload_recordings.check(Workspace(tmp_path / "data", tmp_path / "out", "p1"))
 
 
 def test_an_empty_list_of_labels_is_a_beginning_too(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     put(tmp_path / "data", {}, [])
-    checked = recordings.check(Workspace(tmp_path / "data", tmp_path / "out", "p1"))
+    checked = upload_recordings.check(Workspace(tmp_path / "data", tmp_path / "out", "p1"))
     assert checked.rows == () and [notice.code for notice in checked.notices] == ["RZ-0406"]
 
 
 # ── What is shown ────────────────────────────────────────────────────────────
 def test_the_summary_counts_and_names_what_to_record_again(workspace: Workspace, shown: list[str]) -> None:
     checked = relabelled(workspace, quiet=(wav(voice(1.5, SAMPLE_RATE, level=0.01)), "我想睡觉"))
-    widgets.show_recordings(checked)
+    show_recordings(checked)
     assert "可以用 12 条" in shown[0] and "建议再录 1 条" in shown[0]
     assert "13 句" in shown[1] and "我想睡觉" in shown[2]
 
 
 def test_hints_are_shown_as_hints(shown: list[str]) -> None:
-    widgets.show_hints(())
-    widgets.show_hints((recordings.Hint("audio_raw/001.wav", "喝水", "池畔", "吃饭"),))
+    show_hints(())
+    show_hints((upload_recordings.Hint("audio_raw/001.wav", "喝水", "池畔", "吃饭"),))
     assert "不等于" in shown[0] and all(word in shown[1] for word in ("喝水", "池畔", "吃饭", "不算结论"))
 
 
@@ -431,24 +436,24 @@ def test_a_close_up_shows_where_the_sound_is_and_what_is_cut_off(workspace: Work
     ):
         row = relabelled(workspace, **{name: (wav(samples), "打开窗户四")}).rows[-1]
         assert code in row.codes
-        clip = recordings.close_up(workspace, row)
+        clip = upload_recordings.close_up(workspace, row)
         assert clip is not None and clip.mel.shape[0] == 80 and clip.mel.max() == 0
         assert clip.mel.shape[1] == pytest.approx(clip.seconds * 100, abs=3)
         assert bool(len(clip.clipped)) == (code == "RZ-0512")
-        picture = charts.close_up(row, clip)
+        picture = close_up(row, clip)
         assert ("开头没有安静" in picture.alt) == (code == "RZ-0516") and ("超出量程" in picture.alt) == bool(
             len(clip.clipped)
         )
         assert picture.png().startswith(b"\x89PNG")
-    clip = recordings.close_up(workspace, recordings.check(workspace).rows[0])
+    clip = upload_recordings.close_up(workspace, upload_recordings.check(workspace).rows[0])
     assert clip is not None and clip.sound[0][0] == pytest.approx(first / SAMPLE_RATE, abs=0.03)
     assert clip.sound[-1][1] == pytest.approx(last / SAMPLE_RATE, abs=0.03)
 
 
 def test_the_editor_shows_the_picture_of_the_chosen_clip(workspace: Workspace) -> None:
     put(workspace.data_dir, {"audio_raw/003.wav": b"no sound"})
-    checked = recordings.check(workspace)
-    editor = widgets.LabelEditor(workspace, checked)
+    checked = upload_recordings.check(workspace)
+    editor = LabelEditor(workspace, checked)
     assert editor.chosen.value == "audio_raw/003.wav" and editor.picture.value == ""
     editor.chosen.value = "audio_raw/000.wav"
     assert editor.picture.value.startswith('<img alt="✓ 可以用') and "audio/" not in editor.picture.value
@@ -470,7 +475,7 @@ def real_folder(request: pytest.FixtureRequest, shared_speech: Path, tmp_path: P
 @pytest.mark.slow
 def test_good_recordings_of_every_kind_are_left_alone(real_folder: Workspace) -> None:
     """400 recordings: one voice made by a program, one healthy, one impaired by a program."""
-    checked = recordings.check(real_folder)
+    checked = upload_recordings.check(real_folder)
     flagged = [(row.audio, row.codes) for row in checked.rows if row.codes]
     assert len(flagged) <= 0.02 * len(checked.rows), flagged
 
@@ -488,8 +493,8 @@ def test_ten_swapped_texts_are_mostly_hinted_at(real_model: SpeechModel, shared_
         entries[place]["text"] = text
     assert all(toneless(a) != toneless(b) for a, b in zip(texts, [*texts[1:], texts[0]], strict=True))
     put(workspace.data_dir, {}, entries)
-    checked = recordings.check(workspace)
-    hinted = {hint.audio for hint in recordings.hear(workspace, checked.rows, real_model)}
+    checked = upload_recordings.check(workspace)
+    hinted = {hint.audio for hint in upload_recordings.hear(workspace, checked.rows, real_model)}
     found = [entries[n]["audio"] in hinted for n in swapped]
     wrong = [entries[n]["audio"] in hinted for n in range(60) if n not in swapped]
     assert sum(found) >= 6 and sum(wrong) <= 4
@@ -497,7 +502,7 @@ def test_ten_swapped_texts_are_mostly_hinted_at(real_model: SpeechModel, shared_
 
 @pytest.fixture
 def real_model(whisper_base: Path, tmp_path: Path) -> SpeechModel:
-    from resonance_helpers import base_models
-    from resonance_helpers.whisper import load_speech_model
+    from resonance_helpers.asr import base_models
+    from resonance_helpers.asr.whisper import load_speech_model
 
     return load_speech_model(base_models.resolve(str(whisper_base), tmp_path / "cache"))

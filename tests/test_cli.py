@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from resonance_helpers import ResonanceError, __version__
 from resonance_helpers.cli import app, parse_lessons, parse_setting
-from resonance_helpers.messages import LANGUAGES, message
-from resonance_helpers.workspace import REPOSITORY
+from resonance_helpers.core.messages import LANGUAGES, message
+from resonance_helpers.core.workspace import REPOSITORY
 
 CLI = [sys.executable, "-c", "from resonance_helpers.cli import app; app()"]
 

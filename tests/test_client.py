@@ -34,9 +34,10 @@ from resonance_helpers.client import (
     qr_svg,
 )
 from resonance_helpers.client.address import KEY_VARIABLE
-from resonance_helpers.consent import Consent, write_consent
-from resonance_helpers.labels import read_labels
-from resonance_helpers.messages import LANGUAGES, message
+from resonance_helpers.core.messages import LANGUAGES, message
+from resonance_helpers.core.settings import PRACTICE_MODEL, ServiceSettings
+from resonance_helpers.dataset.consent import Consent, write_consent
+from resonance_helpers.dataset.labels import read_labels
 from resonance_helpers.service import app as service_app
 from resonance_helpers.service import server
 from resonance_helpers.service.app import create_app
@@ -44,7 +45,6 @@ from resonance_helpers.service.certificates import self_signed
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key
 from resonance_helpers.service.problems import STATUS
 from resonance_helpers.service.registry import AdapterRegistry
-from resonance_helpers.settings import PRACTICE_MODEL, ServiceSettings
 
 NEVER = Retries(times=0)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sounds import voice
 
-from resonance_helpers import clip_quality
-from resonance_helpers.messages import LANGUAGES, message
-from resonance_helpers.settings import SAMPLE_RATE, SOUND_RULES
+from resonance_helpers.audio import quality as clip_quality
+from resonance_helpers.core.messages import LANGUAGES, message
+from resonance_helpers.core.settings import SAMPLE_RATE, SOUND_RULES
 
 
 def test_levels_of_a_known_tone() -> None:

@@ -9,8 +9,9 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
-from resonance_helpers import ResonanceError, Workspace, widgets
-from resonance_helpers.messages import message
+from resonance_helpers import ResonanceError, Workspace
+from resonance_helpers.core.messages import message
+from resonance_helpers.lessons.connect_app.phone_codes import PhoneCodes
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, read_keys
 
 URL = "https://u12345-8000.proxy.example.com"
@@ -21,7 +22,7 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path, tmp_path, "alice")
 
 
-def plain(panel: widgets.PhoneCodes) -> str:
+def plain(panel: PhoneCodes) -> str:
     InteractiveShell.instance()
     try:
         with capture_output() as captured:
@@ -32,13 +33,13 @@ def plain(panel: widgets.PhoneCodes) -> str:
 
 
 def test_nothing_is_made_or_shown_before_somebody_asks(workspace: Workspace) -> None:
-    panel = widgets.PhoneCodes(workspace, URL)
+    panel = PhoneCodes(workspace, URL)
     assert panel.shown.value == "" and not (workspace.output_dir / KEYS_FILE).exists()
     assert plain(panel) == message("widget.codes.plain", url=URL)
 
 
 def test_each_code_has_a_key_of_its_own_for_this_patient_alone(workspace: Workspace) -> None:
-    panel = widgets.PhoneCodes(workspace, f"{URL}/transcribe/")
+    panel = PhoneCodes(workspace, f"{URL}/transcribe/")
     panel.buttons["page"].click()
     assert "<svg" in panel.shown.value and message("widget.codes.secret") in panel.shown.value
     page, app = panel.show("page"), panel.show("app")
@@ -66,7 +67,7 @@ def test_each_code_has_a_key_of_its_own_for_this_patient_alone(workspace: Worksp
     ],
 )
 def test_what_a_phone_cannot_open_is_said(workspace: Workspace, url: str, warning: str) -> None:
-    panel = widgets.PhoneCodes(workspace, url)
+    panel = PhoneCodes(workspace, url)
     panel.show("page")
     for name in ("loopback", "http"):
         assert (message(f"widget.codes.{name}") in panel.shown.value) == (name == warning)
@@ -76,11 +77,11 @@ def test_what_a_phone_cannot_open_is_said(workspace: Workspace, url: str, warnin
 
 def test_an_address_that_cannot_be_right_is_refused(workspace: Workspace) -> None:
     with pytest.raises(ResonanceError, match="RZ-1001"):
-        widgets.PhoneCodes(workspace, "u12345.proxy.example.com")
+        PhoneCodes(workspace, "u12345.proxy.example.com")
 
 
 def test_a_broken_file_of_keys_is_a_sentence(workspace: Workspace) -> None:
     (workspace.output_dir / KEYS_FILE).write_text("{")
-    panel = widgets.PhoneCodes(workspace, URL)
+    panel = PhoneCodes(workspace, URL)
     panel.buttons["app"].click()
     assert "RZ-0928" in panel.shown.value

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from resonance_helpers import ResonanceError, Workspace
-from resonance_helpers.consent import (
+from resonance_helpers.core.messages import LANGUAGES, catalogue
+from resonance_helpers.dataset.consent import (
     PURPOSES,
     VERSION,
     Consent,
@@ -19,7 +20,6 @@ from resonance_helpers.consent import (
     require_consent,
     write_consent,
 )
-from resonance_helpers.messages import LANGUAGES, catalogue
 
 GIVEN = Consent(
     version=VERSION,

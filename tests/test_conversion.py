@@ -11,12 +11,14 @@ import pytest
 import soundfile
 from sounds import FORMATS, encoded, filmed, put, snapshot, voice, wav
 
-from resonance_helpers import ResonanceError, Workspace, audio, conversion
-from resonance_helpers.labels import read_labels
-from resonance_helpers.messages import LANGUAGES, message
-from resonance_helpers.settings import SAMPLE_RATE
-from resonance_helpers.utterances import Recordings, load_utterances, read_index
-from resonance_helpers.workspace import SAMPLE_DIR
+from resonance_helpers import ResonanceError, Workspace
+from resonance_helpers.audio import decode as audio
+from resonance_helpers.core.messages import LANGUAGES, message
+from resonance_helpers.core.settings import SAMPLE_RATE
+from resonance_helpers.core.workspace import SAMPLE_DIR
+from resonance_helpers.dataset.index import Recordings, load_utterances, read_index
+from resonance_helpers.dataset.labels import read_labels
+from resonance_helpers.lessons.convert_audio import logic as conversion
 
 IMPAIRED = Path(__file__).resolve().parents[2] / "shared" / "speech" / "impaired_speaker"
 

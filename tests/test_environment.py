@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from packaging.requirements import Requirement as PackagingRequirement
 from packaging.specifiers import SpecifierSet
 
-from resonance_helpers import ResonanceError, environment
-from resonance_helpers.environment import satisfies, split_requirement
+from resonance_helpers import ResonanceError
+from resonance_helpers.lessons.install_tools import logic as environment
+from resonance_helpers.lessons.install_tools.logic import satisfies, split_requirement
 
 PYPROJECT = """
 [project]
@@ -120,7 +121,8 @@ def test_prove_imports_for_real() -> None:
 
 def test_lesson_three_needs_nothing_installed() -> None:
     code = (
-        "from resonance_helpers import environment; print([row.status for row in environment.check()].count('missing'))"
+        "from resonance_helpers.lessons import install_tools\n"
+        "print([row.status for row in install_tools.check()].count('missing'))"
     )
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], cwd=environment.REPOSITORY, capture_output=True, text=True, timeout=60

@@ -15,14 +15,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resonance_helpers import Workspace, adapter, audio, evaluation, training
-from resonance_helpers.labels import Label, read_labels, write_labels
-from resonance_helpers.messages import ResonanceError
-from resonance_helpers.scoring import difference, score, wilson
-from resonance_helpers.settings import REFUSED_SOUNDS, SAMPLE_RATE, SPEECH_BAR, TrainingSettings
-from resonance_helpers.text import toneless
-from resonance_helpers.utterances import Utterance, load_utterances
-from resonance_helpers.whisper import Heard
+from resonance_helpers import Workspace
+from resonance_helpers.asr import adapter
+from resonance_helpers.asr.whisper import Heard
+from resonance_helpers.audio import decode as audio
+from resonance_helpers.core.messages import ResonanceError
+from resonance_helpers.core.settings import REFUSED_SOUNDS, SAMPLE_RATE, SPEECH_BAR, TrainingSettings
+from resonance_helpers.dataset.index import Utterance, load_utterances
+from resonance_helpers.dataset.labels import Label, read_labels, write_labels
+from resonance_helpers.lessons import train_model as training
+from resonance_helpers.lessons.test_model import logic as evaluation
+from resonance_helpers.scoring.error_rates import difference, score
+from resonance_helpers.scoring.intervals import wilson
+from resonance_helpers.scoring.text import toneless
 
 OTHER, HEALTHY = 20, 6  # clips without speech; healthy recordings that fit into the window
 

@@ -20,16 +20,23 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sounds import encoded, put, snapshot, voice, wav
 
-from resonance_helpers import ResonanceError, Workspace, conversion, recordings, widgets
-from resonance_helpers.labels import Label, read_labels
-from resonance_helpers.messages import LANGUAGES, message
-from resonance_helpers.recordings import intake, long_recording
-from resonance_helpers.settings import SAMPLE_RATE
-from resonance_helpers.takes import add_file
-from resonance_helpers.utterances import Recordings, is_recording, name_suffix, repaired, without_suffix
-from resonance_helpers.widgets import lesson, lines
-from resonance_helpers.workflows import Forgetting
-from resonance_helpers.workspace import is_rubbish, misplaced, remove_leftovers
+from resonance_helpers import ResonanceError, Workspace
+from resonance_helpers.core.messages import LANGUAGES, message
+from resonance_helpers.core.settings import SAMPLE_RATE
+from resonance_helpers.core.workspace import is_rubbish, misplaced, remove_leftovers
+from resonance_helpers.dataset.index import Recordings, is_recording, name_suffix, repaired, without_suffix
+from resonance_helpers.dataset.labels import Label, read_labels
+from resonance_helpers.dataset.takes import add_file
+from resonance_helpers.lessons import upload_recordings
+from resonance_helpers.lessons.convert_audio import logic as conversion
+from resonance_helpers.lessons.upload_recordings import intake, long_recording
+from resonance_helpers.lessons.upload_recordings.intake_form import TakeIn
+from resonance_helpers.lessons.upload_recordings.long_recording_form import LongRecording
+from resonance_helpers.lessons.upload_recordings.view import check_recordings
+from resonance_helpers.studies.erase.forget import Forgetting
+from resonance_helpers.ui import lesson
+from resonance_helpers.ui import output as lines
+from resonance_helpers.ui.lesson import show_workspace
 
 
 def _written(kind: str) -> Callable[[np.ndarray], bytes]:
@@ -104,18 +111,18 @@ def test_a_label_finds_its_recording_whatever_its_suffix(workspace: Workspace, w
 
 def test_every_suffix_is_checked_and_converted(workspace: Workspace) -> None:
     put(workspace.data_dir, RAW, texts(list(RAW)))
-    checked = recordings.check(workspace)
+    checked = upload_recordings.check(workspace)
     assert [row.source for row in checked.rows if row.level != "unusable"] == list(RAW)
     assert not (checked.missing or checked.unlabelled or checked.others)
     result = conversion.convert(workspace)
     assert result.converted == len(RAW) and len({row.wav for row in result.rows}) == len(RAW)
-    assert not recordings.check(workspace).unlabelled
+    assert not upload_recordings.check(workspace).unlabelled
     assert {name: content for name, content in snapshot(workspace.data_dir).items() if name in RAW} == RAW
 
 
 def test_every_suffix_without_a_label_is_named(workspace: Workspace) -> None:
     put(workspace.data_dir, RAW | {"audio_raw/0.wav": wav(voice(0.5, SAMPLE_RATE))}, texts(["audio_raw/0.wav"]))
-    checked = recordings.check(workspace)
+    checked = upload_recordings.check(workspace)
     assert checked.unlabelled == tuple(sorted(RAW)) and not checked.others
     said = [notice.sentence for notice in checked.notices if notice.code == "RZ-0421"]
     assert len(said) == len(RAW) and all(any(name in each for each in said) for name in RAW)
@@ -141,13 +148,13 @@ def test_every_suffix_is_taken_in(workspace: Workspace, tmp_path: Path, way: str
     copies = {(workspace.data_dir / label.audio).read_bytes() for label in added}
     assert copies == set(SOUNDS.values())
     assert {name_suffix(label.audio) for label in added}.isdisjoint({".txt", ".jpg", ".html", ".download"})
-    checked = recordings.check(workspace)
+    checked = upload_recordings.check(workspace)
     assert len(checked.rows) == len(SOUNDS) and checked.count("unusable") == 0
     assert not (checked.missing or checked.unlabelled or checked.others)
 
 
 def test_no_button_hides_a_file_for_its_suffix(workspace: Workspace) -> None:
-    assert widgets.TakeIn(workspace).upload.accept == widgets.LongRecording(workspace).upload.accept == ""
+    assert TakeIn(workspace).upload.accept == LongRecording(workspace).upload.accept == ""
 
 
 def test_every_suffix_can_be_a_long_recording(workspace: Workspace) -> None:
@@ -156,7 +163,7 @@ def test_every_suffix_can_be_a_long_recording(workspace: Workspace) -> None:
     put(workspace.data_dir, {"long_recordings/新/1.m4a": next(iter(SOUNDS.values()))})
     assert [path.name for path in long_recording.listed(workspace)] == sorted(SOUNDS)
     assert long_recording.unlisted(workspace) == ("新/1.m4a", "清单.pdf")
-    news = widgets.LongRecording(workspace).news.value
+    news = LongRecording(workspace).news.value
     assert "新/1.m4a" in news and "清单.pdf" in news
     for name, content in SOUNDS.items():
         assert long_recording.keep(workspace, name, content).read_bytes() == content
@@ -205,7 +212,7 @@ def test_pipes_links_and_names_that_are_too_long_stop_nothing(workspace: Workspa
     os.mkfifo(workspace.audio_raw / "pipe.wav")
     (workspace.audio_raw / "nowhere.wav").symlink_to(workspace.data_dir / "nothing")
     (workspace.audio_raw / "linked").symlink_to(workspace.data_dir)
-    checked = recordings.check(workspace)
+    checked = upload_recordings.check(workspace)
     assert (
         [row.codes for row in checked.rows if row.level == "unusable"]
         == [("RZ-0420",)]
@@ -255,7 +262,7 @@ def test_every_file_is_taken_or_named_or_rubbish(
     root = tmp_path_factory.mktemp("any")
     put(root / "data", files, texts(labels))
     before = snapshot(root / "data")
-    checked = recordings.check(Workspace(root / "data", root / "out", "p1"))
+    checked = upload_recordings.check(Workspace(root / "data", root / "out", "p1"))
     taken = {row.source for row in checked.rows if row.source}
     originals = {name for name in before if repaired(stem(name)).casefold() in _other_sides(taken)}
     assert set(before) - {name for name in before if is_known(name)} <= {
@@ -314,16 +321,16 @@ def test_a_folder_one_level_too_high_names_the_right_one(workspace: Workspace, b
 def test_lesson_04_offers_the_right_folder(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     right = workspace.data_dir / "我的训练数据"
     put(right, {"audio_raw/1.m4a": b"1"}, ["audio_raw/1.m4a"])
-    checked = recordings.check(workspace)
+    checked = upload_recordings.check(workspace)
     assert checked.rows == () and [notice.code for notice in checked.notices] == ["RZ-0470", "RZ-0475"]
     shown: list[str] = []
     for module in (lesson, lines):
         monkeypatch.setattr(module, "display", lambda *things: shown.extend(thing.alt for thing in things))
-    widgets.show_workspace(workspace)
-    widgets.check_recordings(workspace, checked)
+    show_workspace(workspace)
+    check_recordings(workspace, checked)
     assert [str(right) in text and text.startswith("❌") for text in shown[1:3]] == [True, True]
     corrected = Workspace(right, workspace.output_dir, "anna")
-    assert [row.source for row in recordings.check(corrected).rows] == ["audio_raw/1.m4a"]
+    assert [row.source for row in upload_recordings.check(corrected).rows] == ["audio_raw/1.m4a"]
 
 
 @pytest.mark.parametrize("named", ["audio", "audio_raw"])
@@ -331,16 +338,16 @@ def test_a_folder_one_level_too_low_names_the_right_one(workspace: Workspace, na
     put(workspace.data_dir, {f"{named}/1.wav": b"1"}, [f"{named}/1.wav"])
     inside = Workspace(workspace.data_dir / named, workspace.output_dir, "anna")
     with pytest.raises(ResonanceError, match="RZ-0470") as refused:
-        recordings.check(inside)
+        upload_recordings.check(inside)
     assert f'DATA_DIR = "{workspace.data_dir}"' in str(refused.value)
 
 
 def test_several_folders_are_all_named_and_recordings_without_labels_too(workspace: Workspace) -> None:
     put(workspace.data_dir, {"bob/audio_raw/1.m4a": b"1", "小红/audio/2.wav": b"2", "小红/audio_raw/2.m4a": b"2"})
-    (notice, _) = recordings.check(workspace).notices
+    (notice, _) = upload_recordings.check(workspace).notices
     assert notice.code == "RZ-0471" and "bob" in notice.sentence and "小红" in notice.sentence
     put(workspace.data_dir / "bob", {}, ["audio_raw/1.m4a"])
-    (notice, _) = recordings.check(workspace).notices
+    (notice, _) = upload_recordings.check(workspace).notices
     assert notice.code == "RZ-0470" and "bob" in notice.sentence and "小红" not in notice.sentence
 
 
@@ -348,7 +355,7 @@ def test_an_empty_folder_and_one_of_our_own_are_a_beginning(workspace: Workspace
     put(workspace.data_dir, {"incoming/audio_raw/1.m4a": b"1", "long_recordings/1.m4a": b"1", "phrases.csv": b"x"})
     put(workspace.data_dir, {"sample_data/labels.json": b"[]"})  # OUTPUT_DIR is the same
     workspace = Workspace(workspace.data_dir, workspace.data_dir, "anna")
-    assert [notice.code for notice in recordings.check(workspace).notices] == ["RZ-0466"]
+    assert [notice.code for notice in upload_recordings.check(workspace).notices] == ["RZ-0466"]
 
 
 # ── Which file a label means ─────────────────────────────────────────────────
@@ -385,7 +392,7 @@ def found(workspace: Workspace, *names: str) -> list[str | None]:
 def test_a_label_finds_the_only_file_that_it_can_mean(workspace: Workspace, on_disk: str, in_label: str) -> None:
     put(workspace.data_dir, {on_disk: CONTENTS[0], "audio_raw/002.m4a": CONTENTS[1], "audio_raw/b": CONTENTS[0]})
     assert found(workspace, in_label) == [on_disk]
-    assert on_disk not in recordings.check(_labelled(workspace, [in_label])).unlabelled
+    assert on_disk not in upload_recordings.check(_labelled(workspace, [in_label])).unlabelled
 
 
 def _labelled(workspace: Workspace, names: list[str]) -> Workspace:
@@ -428,11 +435,11 @@ def test_what_says_otherwise_is_missing(workspace: Workspace, on_disk: str, in_l
 def test_twins_in_upper_and_lower_case(workspace: Workspace) -> None:
     put(workspace.data_dir, {"audio_raw/a.wav": CONTENTS[0]})
     assert found(workspace, "audio_raw/A.wav", "audio_raw/a.wav") == ["RZ-0473", "audio_raw/a.wav"]
-    (row, _) = recordings.check(_labelled(workspace, ["audio_raw/A.wav", "audio_raw/a.wav"])).rows
+    (row, _) = upload_recordings.check(_labelled(workspace, ["audio_raw/A.wav", "audio_raw/a.wav"])).rows
     assert row.codes == ("RZ-0473",) and "大小写" in row.reasons[0]
     put(workspace.data_dir, {"audio_raw/A.wav": CONTENTS[1]})
     assert found(workspace, "audio_raw/A.wav", "audio_raw/a.wav") == ["audio_raw/A.wav", "audio_raw/a.wav"]
-    notices = {notice.code: notice.sentence for notice in recordings.check(workspace).notices}
+    notices = {notice.code: notice.sentence for notice in upload_recordings.check(workspace).notices}
     assert "大小写" in notices["RZ-0476"] and "RZ-0422" not in notices
     assert len({row.wav for row in conversion.convert(workspace).rows}) == 2
 

@@ -20,18 +20,21 @@ from bundles import bundle, files, lay, lying, packed, with_sums
 from filelock import FileLock
 from typer.testing import CliRunner
 
-from resonance_helpers import Workspace, adapter, export, open_workspace, training
-from resonance_helpers.audio import read_wav
-from resonance_helpers.base_models import resolve
-from resonance_helpers.bundles import CARD, CHECKSUMS, README
+from resonance_helpers import Workspace, open_workspace
+from resonance_helpers.asr import adapter
+from resonance_helpers.asr.base_models import resolve
+from resonance_helpers.asr.bundle import CARD, CHECKSUMS, README
+from resonance_helpers.asr.whisper import load_speech_model
+from resonance_helpers.audio.decode import read_wav
 from resonance_helpers.cli import app
-from resonance_helpers.consent import Consent, write_consent
-from resonance_helpers.export.place import LOCK
-from resonance_helpers.messages import LANGUAGES, ResonanceError, message
-from resonance_helpers.settings import PRACTICE_MODEL, TrainingSettings
-from resonance_helpers.utterances import load_utterances
-from resonance_helpers.whisper import load_speech_model
-from resonance_helpers.workspace import PRACTICE_MODEL_DIR, replacing, write_json
+from resonance_helpers.core.messages import LANGUAGES, ResonanceError, message
+from resonance_helpers.core.settings import PRACTICE_MODEL, TrainingSettings
+from resonance_helpers.core.workspace import PRACTICE_MODEL_DIR, replacing, write_json
+from resonance_helpers.dataset.consent import Consent, write_consent
+from resonance_helpers.dataset.index import load_utterances
+from resonance_helpers.lessons import export_weights as export
+from resonance_helpers.lessons import train_model as training
+from resonance_helpers.lessons.export_weights.place import LOCK
 
 MADE = {README, CARD, "vocab.json", "added_tokens.json", "preprocessor_config.json"}
 
@@ -190,7 +193,7 @@ def test_the_script_in_the_readme_runs_and_hears_what_we_hear(
 
 
 def test_a_model_from_a_hub_is_named_with_its_commit(trained: Workspace) -> None:
-    from resonance_helpers.export.pages import readme
+    from resonance_helpers.lessons.export_weights.pages import readme
 
     manifest = adapter.read_manifest(trained.adapter)
     commit = "0123456789" * 4

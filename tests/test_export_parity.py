@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from random_voice import random_adapter
 
-from resonance_helpers import adapter
-from resonance_helpers.audio import load
-from resonance_helpers.base_models import resolve
-from resonance_helpers.scoring import score
-from resonance_helpers.text import normalise
-from resonance_helpers.whisper import load_speech_model
-from resonance_helpers.workspace import REPOSITORY
+from resonance_helpers.asr import adapter
+from resonance_helpers.asr.base_models import resolve
+from resonance_helpers.asr.whisper import load_speech_model
+from resonance_helpers.audio.decode import load
+from resonance_helpers.core.workspace import REPOSITORY
+from resonance_helpers.scoring.error_rates import score
+from resonance_helpers.scoring.text import normalise
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(1200)]
 

@@ -24,19 +24,23 @@ from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneratio
 from transformers.models.whisper.modeling_whisper import sinusoids
 from typer.testing import CliRunner
 
-from resonance_helpers import Workspace, adapter, export
-from resonance_helpers.audio import read_wav
-from resonance_helpers.base_models import BaseModel, parameter_count, resolve
-from resonance_helpers.bundles import CARD, README
+from resonance_helpers import Workspace
+from resonance_helpers.asr import adapter
+from resonance_helpers.asr.base_models import BaseModel, resolve
+from resonance_helpers.asr.base_models.weights import parameter_count
+from resonance_helpers.asr.bundle import CARD, README
+from resonance_helpers.asr.whisper import load_speech_model
+from resonance_helpers.audio.decode import read_wav
 from resonance_helpers.cli import app
-from resonance_helpers.export import pages, whole
-from resonance_helpers.export.place import LOCK
-from resonance_helpers.messages import LANGUAGES, ResonanceError, message
-from resonance_helpers.settings import MAX_NEW_TOKENS, PRACTICE_MODEL
-from resonance_helpers.utterances import load_utterances
-from resonance_helpers.whisper import load_speech_model
-from resonance_helpers.workflows.forgetting.folders import Survey
-from resonance_helpers.workspace import PRACTICE_MODEL_DIR, REPOSITORY
+from resonance_helpers.core.messages import LANGUAGES, ResonanceError, message
+from resonance_helpers.core.settings import MAX_NEW_TOKENS, PRACTICE_MODEL
+from resonance_helpers.core.workspace import PRACTICE_MODEL_DIR, REPOSITORY
+from resonance_helpers.dataset.index import load_utterances
+from resonance_helpers.lessons import export_weights as export
+from resonance_helpers.lessons.export_weights import merged as whole
+from resonance_helpers.lessons.export_weights import pages
+from resonance_helpers.lessons.export_weights.place import LOCK
+from resonance_helpers.studies.erase.folders import Survey
 
 
 @dataclass(frozen=True)
@@ -323,16 +327,17 @@ def test_a_disk_that_fills_up_is_said(own: Workspace, monkeypatch: pytest.Monkey
 
 KILLED = """
 import sys, time
-from resonance_helpers import Workspace, export
-from resonance_helpers.export import whole
+from resonance_helpers import Workspace
+from resonance_helpers.lessons import export_weights
+from resonance_helpers.lessons.export_weights import merged
 from pathlib import Path
 
 def stands_still(*args):
     print("half", flush=True)
     time.sleep(600)
 
-whole._write_pages = stands_still
-export.export_model(Workspace(Path(sys.argv[1]), Path(sys.argv[1]), "p-01"), "merged")
+merged._write_pages = stands_still
+export_weights.export_model(Workspace(Path(sys.argv[1]), Path(sys.argv[1]), "p-01"), "merged")
 """
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sounds import put
 
-from resonance_helpers.recordings.arrivals import arrived
-from resonance_helpers.recordings.file_texts import guess_text, says_texts, texts_beside
+from resonance_helpers.lessons.upload_recordings.arrivals import arrived
+from resonance_helpers.lessons.upload_recordings.file_texts import guess_text, says_texts, texts_beside
 
 
 def told(folder: Path) -> dict[str, str | None]:

@@ -5,11 +5,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from resonance_helpers import findings
-from resonance_helpers.clip_quality import Quality
-from resonance_helpers.findings import Advice, Confused, Reason, Take, flip_kind
-from resonance_helpers.utterances import read_index, write_index
-from resonance_helpers.workspace import Workspace
+from resonance_helpers.audio.quality import Quality
+from resonance_helpers.core.workspace import Workspace
+from resonance_helpers.dataset.index import read_index, write_index
+from resonance_helpers.lessons import test_model
+from resonance_helpers.lessons.test_model.recording_again import Advice, Reason
+from resonance_helpers.lessons.test_model.takes import Take
+from resonance_helpers.scoring import error_analysis
+from resonance_helpers.scoring.error_analysis.confusions import Confused
+from resonance_helpers.scoring.error_analysis.polarity import flip_kind
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def test_the_red_list_holds_what_was_heard_after_training() -> None:
         Row("吃两片药", "吃三片药"),
         Row("停", "听"),
     ]
-    assert findings.meaning_flips(rows) == (("我不要", "我要", "negation"), ("吃两片药", "吃三片药", "number"))
+    assert error_analysis.meaning_flips(rows) == (("我不要", "我要", "negation"), ("吃两片药", "吃三片药", "number"))
 
 
 # ── Confusions ───────────────────────────────────────────────────────────────
@@ -87,7 +91,7 @@ def test_confused_characters_and_syllables_are_counted_from_the_alignment() -> N
         Row("停一下", "停下"),
         Row("好", "好"),
     ]
-    found = findings.confusions(rows)
+    found = error_analysis.confusions(rows)
     assert found.characters == (
         Confused("水", "睡", 2, "我想喝水"),
         Confused("药", "要", 1, "吃药"),
@@ -99,7 +103,7 @@ def test_confused_characters_and_syllables_are_counted_from_the_alignment() -> N
 
 def test_another_sentence_or_silence_invents_no_confusion() -> None:
     rows = [Row("关上门", "帮我翻身"), Row("帮我翻身", "帮我翻身"), Row("口渴了", ""), Row("……", "啊")]
-    found = findings.confusions(rows)
+    found = error_analysis.confusions(rows)
     assert found.characters == found.syllables == ()
     assert found.phrases == (Confused("关上门", "帮我翻身", 1, "关上门"),)
     assert (found.other_sentences, found.silent) == (1, 1)
@@ -107,7 +111,7 @@ def test_another_sentence_or_silence_invents_no_confusion() -> None:
 
 def test_every_pair_of_the_alignment_is_an_edit_of_the_score() -> None:
     """Texts of mixed scripts must not shift syllables against characters."""
-    found = findings.confusions([Row("打开WiFi吧", "打开wifi把"), Row("看NBA", "看NBA吧")])
+    found = error_analysis.confusions([Row("打开WiFi吧", "打开wifi把"), Row("看NBA", "看NBA吧")])
     assert [(each.meant, each.heard) for each in found.characters] == [("吧", "把"), ("", "吧")]
     assert [(each.meant, each.heard) for each in found.syllables] == [("ba", "bǎ"), ("", "ba")]
 
@@ -129,7 +133,7 @@ def test_phrases_to_record_again_come_with_their_reasons_the_turned_ones_first()
         take("喝水", "train", "again", "太轻"),
         take("好"),
     ]
-    advice = findings.record_again(rows, takes)
+    advice = test_model.record_again(rows, takes)
     assert advice == (
         Advice(
             "我冷了",
@@ -146,7 +150,7 @@ def test_phrases_to_record_again_come_with_their_reasons_the_turned_ones_first()
 
 
 def test_nothing_is_recorded_again_for_nothing() -> None:
-    assert findings.record_again([Row("好", "好。")], [take("好"), take("再见")]) == ()
+    assert test_model.record_again([Row("好", "好。")], [take("好"), take("再见")]) == ()
 
 
 # ── The recordings ───────────────────────────────────────────────────────────
@@ -156,7 +160,7 @@ def test_every_recording_is_measured_and_knows_what_it_was_used_for(own_sample: 
     index = read_index(own_sample)
     spoilt = {**index, "x.m4a": type(index[first])("x.m4a", "", "", "", 0.0, "RZ-0502")}
     write_index(own_sample, spoilt.values())
-    takes = findings.examine(own_sample, {"train": [first], "dev": [first], "known": [second]}, window_s=0.5)
+    takes = test_model.examine(own_sample, {"train": [first], "dev": [first], "known": [second]}, window_s=0.5)
     by_name = {each.audio: each for each in takes.used}
     assert [by_name[name].part for name in (first, second, third)] == ["train", "known", None]
     assert len(takes.used) == len(labels) == sum(takes.levels().values())

@@ -20,20 +20,24 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from serving import HTTP, TOKEN, Voices, refused, running
 
-from resonance_helpers import ResonanceError, Workspace, adapter, export, listening, whisper
-from resonance_helpers.adapter import CONFIG, MANIFEST, WEIGHTS
-from resonance_helpers.base_models import resolve
-from resonance_helpers.bundles import CHECKSUMS
-from resonance_helpers.export.pages import model_card, readme
-from resonance_helpers.report.background import _settings
+from resonance_helpers import ResonanceError, Workspace
+from resonance_helpers.asr import adapter, whisper
+from resonance_helpers.asr import rescoring as listening
+from resonance_helpers.asr.adapter import CONFIG, WEIGHTS
+from resonance_helpers.asr.base_models import resolve
+from resonance_helpers.asr.bundle import CHECKSUMS
+from resonance_helpers.asr.manifest import MANIFEST
+from resonance_helpers.asr.whisper import Heard, SpeechModel
+from resonance_helpers.core.settings import PRACTICE_MODEL, LoraSettings, plain
+from resonance_helpers.dataset.index import load_utterances
+from resonance_helpers.lessons import export_weights as export
+from resonance_helpers.lessons.export_weights.pages import model_card, readme
+from resonance_helpers.lessons.test_model.report.background import _settings
 from resonance_helpers.service.adapter_routes import _shown
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key
 from resonance_helpers.service.registry import AdapterRegistry
 from resonance_helpers.service.voices import WhisperVoices
-from resonance_helpers.settings import PRACTICE_MODEL, LoraSettings, plain
-from resonance_helpers.utterances import load_utterances
-from resonance_helpers.whisper import Heard, SpeechModel
 
 LORA = LoraSettings(r=2, alpha=4, target_modules=("q_proj", "fc1", "fc2"))
 CODES = {"RZ-0002", "RZ-0610", "RZ-0611", "RZ-0614", "RZ-0941", "RZ-0942", "RZ-0943", "RZ-0944", "RZ-0947"}

@@ -15,21 +15,26 @@ import pytest
 from serving import HTTP, TOKEN, Voices, make_adapter, post, refused, running
 from typer.testing import CliRunner, Result
 
-from resonance_helpers import ResonanceError, conversion, evaluation, export, report, training
+from resonance_helpers import ResonanceError
 from resonance_helpers.cli import app
 from resonance_helpers.client import ResonanceClient
-from resonance_helpers.consent import Consent, write_consent
-from resonance_helpers.labels import changing, read_labels, write_labels
-from resonance_helpers.messages import message
+from resonance_helpers.core.messages import message
+from resonance_helpers.core.settings import PRACTICE_MODEL, TrainingSettings
+from resonance_helpers.core.workspace import NOTEBOOKS_DIR, REPOSITORY, Workspace, replacing, write_json
+from resonance_helpers.dataset.consent import Consent, write_consent
+from resonance_helpers.dataset.labels import changing, read_labels, write_labels
+from resonance_helpers.dataset.takes import add_take
+from resonance_helpers.lessons import export_weights as export
+from resonance_helpers.lessons import train_model as training
+from resonance_helpers.lessons.convert_audio import logic as conversion
+from resonance_helpers.lessons.test_model import logic as evaluation
+from resonance_helpers.lessons.test_model import report
+from resonance_helpers.lessons.upload_recordings.forget_form import ForgetForm
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key, read_keys
 from resonance_helpers.service.registry import AdapterRegistry
-from resonance_helpers.settings import PRACTICE_MODEL, TrainingSettings
-from resonance_helpers.takes import add_take
-from resonance_helpers.widgets import ForgetForm
-from resonance_helpers.workflows import Forgetting, Removed
-from resonance_helpers.workflows.forgetting import ADMIN_KEY_VARIABLE, forget, lessons
-from resonance_helpers.workspace import NOTEBOOKS_DIR, REPOSITORY, Workspace, replacing, write_json
+from resonance_helpers.studies.erase import forget, lessons
+from resonance_helpers.studies.erase.forget import ADMIN_KEY_VARIABLE, Forgetting, Removed
 
 WORDS = "请把窗户关上"  # what only alice says
 NEEDLES = {"pseudonym": b"alice", "words": WORDS.encode(), "words in JSON": json.dumps(WORDS)[1:-1].encode()}

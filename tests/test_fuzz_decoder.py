@@ -15,10 +15,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from resonance_helpers import audio
+from resonance_helpers.audio import decode as audio
+from resonance_helpers.core.settings import SAMPLE_RATE
+from resonance_helpers.core.workspace import REPOSITORY
 from resonance_helpers.service import decoding
-from resonance_helpers.settings import SAMPLE_RATE
-from resonance_helpers.workspace import REPOSITORY
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc says how much memory a process has held")
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from resonance_helpers import gpu
-from resonance_helpers.device import choose_device, cpu_precision, gpu_precision
-from resonance_helpers.gpu import Gpu, Machine, Torch
-from resonance_helpers.gpu.machine import parse_nvidia_smi
-from resonance_helpers.gpu.memory import SIZES, parameters
-from resonance_helpers.messages import Language
-from resonance_helpers.settings import PRACTICE_MODEL
+from resonance_helpers.asr.device import choose_device, cpu_precision, gpu_precision
+from resonance_helpers.core.messages import Language
+from resonance_helpers.core.settings import PRACTICE_MODEL
+from resonance_helpers.lessons import check_gpu
+from resonance_helpers.lessons.check_gpu import machine
+from resonance_helpers.lessons.check_gpu.machine import Gpu, Machine, Torch, parse_nvidia_smi
+from resonance_helpers.lessons.check_gpu.memory import SIZES, parameters
 
 RTX_4090 = Gpu("NVIDIA GeForce RTX 4090", 24564 / 1024, (8, 9))
 GOOD_TORCH = Torch("2.13.0+cu130", (13, 0))
@@ -43,13 +43,13 @@ def card(memory_gb: float, capability: tuple[int, int] = (8, 6)) -> Machine:
     return replace(GUIDE, gpus=(Gpu("Some Card", memory_gb, capability),))
 
 
-def broken(torch: Torch, **changes: object) -> gpu.Verdict:
-    return gpu.judge(replace(GUIDE, torch=torch, **changes))  # type: ignore[arg-type]
+def broken(torch: Torch, **changes: object) -> check_gpu.Verdict:
+    return check_gpu.judge(replace(GUIDE, torch=torch, **changes))  # type: ignore[arg-type]
 
 
 # ── Verdicts ─────────────────────────────────────────────────────────────────
 def test_the_guides_machine_is_ready(lang: str) -> None:
-    verdict = gpu.judge(GUIDE)
+    verdict = check_gpu.judge(GUIDE)
     assert (verdict.level, verdict.ok, verdict.reasons) == ("ready", True, ())
     assert verdict.model == "openai/whisper-small"
     assert verdict.largest_batch == 32  # what the guide trains with on this card
@@ -60,41 +60,41 @@ def test_the_guides_machine_is_ready(lang: str) -> None:
 
 @pytest.mark.parametrize("memory_gb", [4, 6, 8, 12, 16, 22.5])
 def test_less_memory_is_small_and_still_trains(memory_gb: float, lang: str) -> None:
-    verdict = gpu.judge(card(memory_gb))
+    verdict = check_gpu.judge(card(memory_gb))
     assert (verdict.level, verdict.ok) == ("small", True)
     assert any(
         "RZ-0108" in reason and f"{memory_gb:.1f} GB" in reason and "24 GB" in reason for reason in verdict.reasons
     )
-    assert gpu.need(verdict.model, verdict.batch_size).gb <= memory_gb
+    assert check_gpu.need(verdict.model, verdict.batch_size).gb <= memory_gb
     assert 1 <= verdict.batch_size <= 8
 
 
 def test_a_very_small_card_gets_a_smaller_model() -> None:
-    assert gpu.judge(card(2)).model in ("openai/whisper-tiny", "openai/whisper-base")
+    assert check_gpu.judge(card(2)).model in ("openai/whisper-tiny", "openai/whisper-base")
 
 
 def test_more_memory_never_means_less() -> None:
-    fits = [gpu.judge(card(memory)).largest_batch for memory in (8, 12, 16, 24, 48, 80)]
+    fits = [check_gpu.judge(card(memory)).largest_batch for memory in (8, 12, 16, 24, 48, 80)]
     assert fits == sorted(fits)
 
 
 def test_old_cuda_is_said_but_not_refused_while_torch_works(lang: str) -> None:
-    verdict = gpu.judge(replace(GUIDE, driver_cuda=(12, 0), torch=Torch("2.6.0+cu124", (12, 4))))
+    verdict = check_gpu.judge(replace(GUIDE, driver_cuda=(12, 0), torch=Torch("2.6.0+cu124", (12, 4))))
     assert verdict.level == "small"
     assert any("RZ-0109" in reason and "12.0" in reason and "12.1" in reason for reason in verdict.reasons)
 
 
 def test_no_gpu_rehearse_now_rent_later(lang: str) -> None:
-    verdict = gpu.judge(NO_GPU)
+    verdict = check_gpu.judge(NO_GPU)
     assert (verdict.level, verdict.ok, verdict.precision) == ("none", False, cpu_precision()[0])
     assert "RZ-0101" in verdict.reasons[0] and "AutoDL" in verdict.reasons[0]
     assert ("先" in verdict.reasons[0] and "租" in verdict.reasons[0]) or "rent" in verdict.reasons[0]
     assert verdict.model in verdict.reasons[1]
-    assert gpu.judge(replace(NO_GPU, ram_gb=2)).model == PRACTICE_MODEL
+    assert check_gpu.judge(replace(NO_GPU, ram_gb=2)).model == PRACTICE_MODEL
 
 
 def test_torch_that_is_not_installed_is_no_fault(lang: str) -> None:
-    verdict = gpu.judge(replace(GUIDE, torch=None))
+    verdict = check_gpu.judge(replace(GUIDE, torch=None))
     assert verdict.level == "ready"
     assert any("RZ-0110" in reason for reason in verdict.reasons)
 
@@ -136,19 +136,19 @@ def test_torch_that_cannot_be_imported_is_not_called_a_cpu_build(lang: str) -> N
 
 
 def test_driver_that_does_not_answer(lang: str) -> None:
-    verdict = gpu.judge(Machine(driver_problem="Driver/library version mismatch", free_disk_gb=100))
+    verdict = check_gpu.judge(Machine(driver_problem="Driver/library version mismatch", free_disk_gb=100))
     assert verdict.level == "unusable"
     assert "RZ-0107" in verdict.reasons[0] and "version mismatch" in verdict.reasons[0]
 
 
 def test_driver_too_old_for_any_build_is_said_before_installing(lang: str) -> None:
-    verdict = gpu.judge(replace(GUIDE, torch=None, driver_cuda=(11, 4)))
+    verdict = check_gpu.judge(replace(GUIDE, torch=None, driver_cuda=(11, 4)))
     assert verdict.level == "unusable"
     assert "RZ-0112" in verdict.reasons[0] and "11.4" in verdict.reasons[0] and "12.0" in verdict.reasons[0]
 
 
 def test_little_disk_is_said(lang: str) -> None:
-    reasons = gpu.judge(replace(GUIDE, free_disk_gb=3.2)).reasons
+    reasons = check_gpu.judge(replace(GUIDE, free_disk_gb=3.2)).reasons
     assert any("RZ-0111" in reason and "3 GB" in reason for reason in reasons)
 
 
@@ -176,11 +176,11 @@ def test_parameters_agree_with_transformers(model: str) -> None:
 
 
 def test_needs_grow_with_model_batch_and_window() -> None:
-    table = {(need.model, need.batch_size): need.gb for need in gpu.needs()}
+    table = {(need.model, need.batch_size): need.gb for need in check_gpu.needs()}
     models, batches = list(SIZES), (8, 16, 32)
     assert all(table[m, 8] < table[m, 16] < table[m, 32] for m in models)
     assert all(table[small, b] < table[large, b] for small, large in pairwise(models) for b in batches)
-    assert gpu.need("openai/whisper-small", 8, window_s=6).gb < gpu.need("openai/whisper-small", 8).gb
+    assert check_gpu.need("openai/whisper-small", 8, window_s=6).gb < check_gpu.need("openai/whisper-small", 8).gb
     # the guide trains whisper-small at batch 32 on 24 GB: an estimate that denied it would be wrong
     assert 12 < table["openai/whisper-small", 32] < 24
 
@@ -195,20 +195,23 @@ def test_nvidia_smi_is_read() -> None:
 
 
 def test_looking_at_this_machine() -> None:
-    machine = gpu.inspect()
+    machine = check_gpu.inspect()
     assert machine.cpu_cores >= 1
     assert 0.5 < machine.ram_gb < 10_000
     assert machine.free_disk_gb > 0
     assert machine.torch is not None and machine.torch.version.startswith("2.")
-    assert gpu.judge(machine).sentence
-    labels = [label for label, _ in gpu.facts(machine)]
+    assert check_gpu.judge(machine).sentence
+    labels = [label for label, _ in check_gpu.facts(machine)]
     assert len(labels) == len(set(labels))
 
 
 def test_lesson_one_needs_nothing_installed() -> None:
     """With site-packages switched off (-S) the room still looks and judges."""
-    code = "from resonance_helpers import gpu; v = gpu.judge(gpu.inspect()); assert v.sentence; print(v.level)"
-    root = gpu.machine.REPOSITORY
+    code = (
+        "from resonance_helpers.lessons import check_gpu\n"
+        "v = check_gpu.judge(check_gpu.inspect()); assert v.sentence; print(v.level)"
+    )
+    root = machine.REPOSITORY
     done = subprocess.run([sys.executable, "-S", "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 

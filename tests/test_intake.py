@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 from sounds import encoded, put, snapshot, voice, wav
 
-from resonance_helpers import ResonanceError, Workspace, archives, recordings
-from resonance_helpers.labels import read_labels
-from resonance_helpers.messages import message
-from resonance_helpers.recordings import intake
-from resonance_helpers.recordings.arrivals import IntakeLimits
-from resonance_helpers.recordings.intake import Item, plan, take_in
-from resonance_helpers.settings import SAMPLE_RATE
-from resonance_helpers.takes import add_file
-from resonance_helpers.utterances import Recordings
+from resonance_helpers import ResonanceError, Workspace
+from resonance_helpers.core import archives
+from resonance_helpers.core.messages import message
+from resonance_helpers.core.settings import SAMPLE_RATE
+from resonance_helpers.dataset.index import Recordings
+from resonance_helpers.dataset.labels import read_labels
+from resonance_helpers.dataset.takes import add_file
+from resonance_helpers.lessons import upload_recordings
+from resonance_helpers.lessons.upload_recordings import intake
+from resonance_helpers.lessons.upload_recordings.arrivals import IntakeLimits
+from resonance_helpers.lessons.upload_recordings.intake import Item, plan, take_in
 
 M4A = encoded("m4a")
 
@@ -232,7 +234,7 @@ def test_copies_go_in_under_the_guides_names_and_the_check_likes_them(workspace:
     assert set(left) == set(by_name(planned)) - {"我想喝水 (1).m4a", "mmexport1699000000.mp3"} and all(left.values())
     assert snapshot(came) == before
     assert set(Recordings(workspace).files) == {label.audio for label in result.added}
-    assert not recordings.check(workspace).unlabelled
+    assert not upload_recordings.check(workspace).unlabelled
 
 
 def test_pressed_twice_it_goes_in_once(workspace: Workspace, came: Path) -> None:

@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resonance_helpers import ResonanceError, Workspace, adapter, evaluation
-from resonance_helpers.consent import read_consent
-from resonance_helpers.labels import read_labels
+from resonance_helpers import ResonanceError, Workspace
+from resonance_helpers.asr import adapter
+from resonance_helpers.core.workspace import NotJson, read_json
+from resonance_helpers.dataset.consent import read_consent
+from resonance_helpers.dataset.index import read_index
+from resonance_helpers.dataset.labels import read_labels
+from resonance_helpers.lessons.test_model import logic as evaluation
+from resonance_helpers.lessons.train_model.records import read_run, read_split
 from resonance_helpers.service.keys import read_keys
-from resonance_helpers.training.records import read_run, read_split
-from resonance_helpers.utterances import read_index
-from resonance_helpers.workspace import NotJson, read_json
 
 DEEP = 100_000
 BROKEN = {

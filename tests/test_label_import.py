@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sounds import put, snapshot
 
-from resonance_helpers import ResonanceError, Workspace, recordings, tables
-from resonance_helpers.labels import read_labels
-from resonance_helpers.phrases import parse
-from resonance_helpers.recordings import label_import
-from resonance_helpers.widgets import ImportLabels
+from resonance_helpers import ResonanceError, Workspace
+from resonance_helpers.dataset import tables
+from resonance_helpers.dataset.labels import read_labels
+from resonance_helpers.dataset.phrases.lists import parse
+from resonance_helpers.lessons import upload_recordings
+from resonance_helpers.lessons.upload_recordings import label_import
+from resonance_helpers.lessons.upload_recordings.label_import_form import ImportLabels
 
 NAMES = ("audio_raw/001.wav", "audio_raw/002.m4a", "clips/003.mp3")
 TEXTS = ("我想喝水", "我很疼", "不要")
@@ -90,13 +92,13 @@ def test_every_table_is_found_looked_at_and_taken_over_once(workspace: Workspace
     assert [(label.audio, label.text) for label in looked.new] == list(zip(NAMES, TEXTS, strict=True))
     assert not looked.problems and not looked.different and {"audio", "text"} <= looked.columns.keys()
     assert looked.coding == ("" if name.endswith("xlsx") else {"录": "gbk", "l": "utf-16"}.get(name[0], "utf-8"))
-    checked = recordings.check(workspace)
+    checked = upload_recordings.check(workspace)
     assert [notice.code for notice in checked.notices] == ["RZ-0486", "RZ-0475"]  # clips/ is not looked into before
     assert name in checked.notices[0].sentence and name not in checked.notices[1].sentence
     assert snapshot(workspace.data_dir) == before, "looking changes nothing"
     assert label_import.write(looked) == 3
     assert [label.text for label in read_labels(workspace.labels)] == list(TEXTS)
-    assert "RZ-0486" not in [notice.code for notice in recordings.check(workspace).notices]
+    assert "RZ-0486" not in [notice.code for notice in upload_recordings.check(workspace).notices]
     again = label_import.preview(path, workspace)
     assert (again.same, again.new, again.different, label_import.write(again)) == (3, (), (), 0)
 
@@ -178,7 +180,7 @@ def test_a_table_that_cannot_be_read_is_named(
     with pytest.raises(ResonanceError, match=code) as caught:
         label_import.preview(workspace.data_dir / name, workspace)
     assert said in str(caught.value)
-    assert code in [notice.code for notice in recordings.check(workspace).notices]
+    assert code in [notice.code for notice in upload_recordings.check(workspace).notices]
 
 
 def test_other_tables_and_a_missing_one_are_none(workspace: Workspace) -> None:
@@ -210,10 +212,12 @@ def test_other_tables_and_a_missing_one_are_none(workspace: Workspace) -> None:
 def test_a_file_that_is_called_nearly_so_is_named(workspace: Workspace, name: str) -> None:
     put(workspace.data_dir, {name: b"[]", "consent.json": b"{}", "phrases.json": b"{}", "table.json": b""})
     with pytest.raises(ResonanceError, match="RZ-0401") as caught:
-        recordings.check(workspace)
+        upload_recordings.check(workspace)
     assert f"有 {name}，" in str(caught.value)
     workspace.labels.write_text("[]", encoding="utf-8")
-    assert [n.sentence for n in recordings.check(workspace).notices if n.code == "RZ-0487" and name in n.sentence]
+    assert [
+        n.sentence for n in upload_recordings.check(workspace).notices if n.code == "RZ-0487" and name in n.sentence
+    ]
 
 
 def test_the_panel_writes_only_when_its_button_is_pressed(workspace: Workspace) -> None:

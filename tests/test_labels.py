@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resonance_helpers import ResonanceError
-from resonance_helpers.labels import Label, changing, clean_up, read_labels, write_labels
+from resonance_helpers.dataset.labels import Label, changing, clean_up, read_labels, write_labels
 
 GUIDE = """[
   {"audio": "audio/001_我想喝水.wav", "text": "我想喝水"},

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resonance_helpers import ResonanceError, Workspace
-from resonance_helpers.labels import Label, read_labels, write_labels
-from resonance_helpers.takes import add_take
-from resonance_helpers.text import normalise
-from resonance_helpers.transcript import check, clean, has_word, invisible, unfit
-from resonance_helpers.utterances import repaired
+from resonance_helpers.dataset.index import repaired
+from resonance_helpers.dataset.labels import Label, read_labels, write_labels
+from resonance_helpers.dataset.takes import add_take
+from resonance_helpers.dataset.transcript import check, clean, has_word, invisible, unfit
+from resonance_helpers.scoring.text import normalise
 
 SOUND = np.zeros(160, dtype=np.float32)
 ANY = st.text(max_size=20)  # surrogates aside, whatever Unicode has

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from resonance_helpers.workspace import PRACTICE_MODEL_DIR, REPOSITORY, SAMPLE_DIR
+from resonance_helpers.core.workspace import PRACTICE_MODEL_DIR, REPOSITORY, SAMPLE_DIR
 
 SCRIPTS = REPOSITORY / "benchmarks" / "lessons"
 PHRASES = ("我想喝水", "我想吃饭", "帮我开灯", "我很疼")

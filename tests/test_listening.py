@@ -10,11 +10,13 @@ import pytest
 import torch
 from peft.tuners.lora import LoraLayer
 
-from resonance_helpers import Workspace, adapter, base_models, listening, whisper
-from resonance_helpers.audio import read_wav
-from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE, SECOND_BEAMS, SECOND_STRENGTH, UNSURE_BELOW
-from resonance_helpers.utterances import load_utterances
-from resonance_helpers.whisper import Heard, SpeechModel
+from resonance_helpers import Workspace
+from resonance_helpers.asr import adapter, base_models, whisper
+from resonance_helpers.asr import rescoring as listening
+from resonance_helpers.asr.whisper import Heard, SpeechModel
+from resonance_helpers.audio.decode import read_wav
+from resonance_helpers.core.settings import PRACTICE_MODEL, SAMPLE_RATE, SECOND_BEAMS, SECOND_STRENGTH, UNSURE_BELOW
+from resonance_helpers.dataset.index import load_utterances
 
 SURE, UNSURE = UNSURE_BELOW + 0.01, UNSURE_BELOW - 0.01
 ENDLESS = "喝水" * 12

@@ -13,11 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sounds import encoded, snapshot, voice, wav
 
-from resonance_helpers import ResonanceError, Workspace, audio, clip_quality
-from resonance_helpers.audio import read_wav
-from resonance_helpers.labels import read_labels
-from resonance_helpers.recordings import long_recording
-from resonance_helpers.recordings.long_recording import (
+from resonance_helpers import ResonanceError, Workspace
+from resonance_helpers.audio import decode as audio
+from resonance_helpers.audio import quality as clip_quality
+from resonance_helpers.audio.decode import read_wav
+from resonance_helpers.core.settings import SAMPLE_RATE
+from resonance_helpers.dataset.index import Recordings
+from resonance_helpers.dataset.labels import read_labels
+from resonance_helpers.lessons.upload_recordings import long_recording
+from resonance_helpers.lessons.upload_recordings.long_recording import (
     CutOptions,
     LongRecording,
     Pairing,
@@ -26,8 +30,6 @@ from resonance_helpers.recordings.long_recording import (
     pair,
     pause_for,
 )
-from resonance_helpers.settings import SAMPLE_RATE
-from resonance_helpers.utterances import Recordings
 
 Span = tuple[int, int]
 NOISE = np.random.default_rng(5).normal(0, 1, 1 << 20).astype(np.float32)

@@ -14,7 +14,7 @@ import pytest
 
 import resonance_helpers
 from resonance_helpers import ResonanceError
-from resonance_helpers.messages import LANGUAGES, catalogue, language, message
+from resonance_helpers.core.messages import LANGUAGES, catalogue, language, message
 
 PACKAGE = Path(resonance_helpers.__file__).parent
 NOTEBOOKS = PACKAGE.parent / "notebooks"

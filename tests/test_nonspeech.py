@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from resonance_helpers import Workspace, audio, clip_quality, speech_gate
-from resonance_helpers.nonspeech import KINDS, SHORTEST_S, Sound, sounds
-from resonance_helpers.settings import OTHER_SOUNDS, SAMPLE_RATE, SPEECH_BAR
-from resonance_helpers.splits import split_utterances
-from resonance_helpers.utterances import load_utterances
+from resonance_helpers import Workspace
+from resonance_helpers.asr import vad as speech_gate
+from resonance_helpers.asr.nonspeech import KINDS, SHORTEST_S, Sound, sounds
+from resonance_helpers.audio import decode as audio
+from resonance_helpers.audio import quality as clip_quality
+from resonance_helpers.core.settings import OTHER_SOUNDS, SAMPLE_RATE, SPEECH_BAR
+from resonance_helpers.dataset.index import load_utterances
+from resonance_helpers.dataset.splits import split_utterances
 
 LONGEST_S = 4.0
 STEADY = {"silence", "white", "pink", "brown", "hum", "fan"}  # what the gate is made to refuse

@@ -19,11 +19,12 @@ from markdown_it import MarkdownIt
 from nbformat import NotebookNode
 from typer.testing import CliRunner
 
-from resonance_helpers import settings, workflows
+from resonance_helpers import studies as workflows
 from resonance_helpers.cli import app
-from resonance_helpers.messages import LANGUAGES, catalogue
+from resonance_helpers.core import settings
+from resonance_helpers.core.messages import LANGUAGES, catalogue
+from resonance_helpers.core.workspace import NOTEBOOKS_DIR, REPOSITORY, SAMPLE_DIR
 from resonance_helpers.service.keys import new_key
-from resonance_helpers.workspace import NOTEBOOKS_DIR, REPOSITORY, SAMPLE_DIR
 
 PATHS = sorted(NOTEBOOKS_DIR.glob("*.ipynb"))
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -62,19 +63,18 @@ each_lesson = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
 
 # ── Names ────────────────────────────────────────────────────────────────────
-def test_notebooks_rooms_tests_and_messages_have_the_same_names() -> None:
+def test_notebooks_packages_and_messages_have_the_same_names() -> None:
     rows = re.findall(
-        r"^\| \[(\d\d_\w+)\]\(notebooks/(\w+)\.ipynb\) \| \[`(\w+)`\]\(resonance_helpers/\w+(?:\.py|/)\)",
+        r"^\| \[(\d\d_\w+)\]\(notebooks/(\w+)\.ipynb\)",
         (REPOSITORY / "README.md").read_text(encoding="utf-8"),
         re.MULTILINE,
     )
     assert [row[0] for row in rows] == [row[1] for row in rows] == [path.stem for path in PATHS]
-    for name, _, room in rows:
-        package = REPOSITORY / "resonance_helpers"
-        assert (package / f"{room}.py").is_file() or (package / room / "__init__.py").is_file()
-        assert (REPOSITORY / "tests" / f"test_{room}.py").is_file()
-        assert f"lesson.{name[:2]}" in catalogue()
-        assert f"import {room}" in source_of(name) or f", {room}" in source_of(name) or f"{room}," in source_of(name)
+    packages = {path.parent.name for path in (REPOSITORY / "resonance_helpers" / "lessons").glob("*/__init__.py")}
+    assert packages == {path.stem[3:] for path in PATHS}
+    for path in PATHS:
+        assert f"lesson.{path.stem[:2]}" in catalogue()
+        assert re.search(rf"lessons import .*\b{path.stem[3:]}\b", source_of(path.stem))
     assert len(rows) == 10
 
 

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from resonance_helpers import Workspace, evaluation, training, workflows
-from resonance_helpers.labels import CORRECTIONS
-from resonance_helpers.messages import message
-from resonance_helpers.settings import PRACTICE_MODEL, TrainingSettings
-from resonance_helpers.splits import split_utterances
-from resonance_helpers.utterances import load_utterances
-from resonance_helpers.widgets import check_whole_way
-from resonance_helpers.workflows import once
+from resonance_helpers import Workspace
+from resonance_helpers import studies as workflows
+from resonance_helpers.core.messages import message
+from resonance_helpers.core.settings import PRACTICE_MODEL, TrainingSettings
+from resonance_helpers.dataset.index import load_utterances
+from resonance_helpers.dataset.labels import CORRECTIONS
+from resonance_helpers.dataset.splits import split_utterances
+from resonance_helpers.lessons import train_model as training
+from resonance_helpers.lessons.connect_app.view import check_whole_way
+from resonance_helpers.lessons.test_model import logic as evaluation
+from resonance_helpers.studies import e2e as once
 
 
 @pytest.fixture(scope="module")

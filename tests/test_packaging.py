@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from resonance_helpers.workspace import SAMPLE_DIR
+from resonance_helpers.core.workspace import SAMPLE_DIR
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -278,9 +278,34 @@ def linked_by(connection: Path, recording: Path) -> str:
 
     try:
         kernel.wait_for_ready(timeout=120)  # what it shows before is lost
-        code = f"import pathlib, resonance_helpers.widgets as w; w.player(pathlib.Path({str(recording)!r}))"
+        code = f"import pathlib, resonance_helpers.ui as ui; ui.player(pathlib.Path({str(recording)!r}))"
         answer = kernel.execute_interactive(code, timeout=120, output_hook=keep)
     finally:
         kernel.stop_channels()
     assert answer["content"]["status"] == "ok", answer["content"]
     return re.search(r'src="([^"]+)"', shown[0])[1]
+
+
+def test_the_picture_of_the_package_is_the_tree() -> None:
+    picture = re.search(
+        r"^```\n(cli\n.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    assert picture
+    drawn: dict[str, set[str]] = {}
+    name = ""
+    for line in picture.group(1).splitlines():
+        first, _, held = line.partition(" ")  # a line that begins with spaces goes on with the names of the one above
+        name = first or name
+        drawn.setdefault(name, set()).update(held.split())
+
+    package = ROOT / "resonance_helpers"
+    top = names_in(package)
+    assert set(drawn) == top
+    for name in ("lessons", "dataset", "asr", "audio", "scoring", "client", "ui", "core"):
+        assert drawn[name] == names_in(package / name), name
+
+
+def names_in(package: Path) -> set[str]:
+    """Modules and packages directly in ``package``."""
+    held = {path.stem for path in package.glob("*.py")} | {path.parent.name for path in package.glob("*/__init__.py")}
+    return held - {"__init__"}

@@ -19,18 +19,19 @@ import pytest
 from serving import TOKEN, Voices, make_adapter, running
 from test_service_corrections import CONSENT
 
-from resonance_helpers import Workspace, open_workspace, training
-from resonance_helpers.audio import load, write_wav
-from resonance_helpers.labels import read_labels, write_labels
-from resonance_helpers.messages import message
+from resonance_helpers import Workspace, open_workspace
+from resonance_helpers.audio.decode import load, write_wav
+from resonance_helpers.core.messages import message
+from resonance_helpers.core.settings import PRACTICE_MODEL, SAMPLE_RATE, TrainingSettings
+from resonance_helpers.dataset.labels import read_labels, write_labels
+from resonance_helpers.lessons import train_model as training
+from resonance_helpers.scoring.text import normalise
 from resonance_helpers.service import server as server_module
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.engine import Said
 from resonance_helpers.service.keys import KEYS_FILE, Keyring
 from resonance_helpers.service.links import phone_link
 from resonance_helpers.service.registry import AdapterRegistry
-from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE, TrainingSettings
-from resonance_helpers.text import normalise
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

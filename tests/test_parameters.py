@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resonance_helpers import ResonanceError, check_parameters, open_workspace
-from resonance_helpers.parameters import _EXAMPLES
-from resonance_helpers.workflows.lessons import _declared_parameters, lesson_paths
+from resonance_helpers.core.parameters import _EXAMPLES
+from resonance_helpers.studies.lessons import _declared_parameters, lesson_paths
 
 
 def test_every_parameter_of_the_ten_lessons_is_known_with_its_type_and_its_default_is_taken() -> None:

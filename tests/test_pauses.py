@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resonance_helpers.pauses import MARGIN_S, cut
-from resonance_helpers.settings import SAMPLE_RATE
+from resonance_helpers.audio.segment import MARGIN_S, cut
+from resonance_helpers.core.settings import SAMPLE_RATE
 
 RNG = np.random.default_rng(17)
 

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from opencc import OpenCC
 from pypinyin import Style, lazy_pinyin
 
-from resonance_helpers import ResonanceError, Workspace, phrases
-from resonance_helpers.labels import Label, write_labels
-from resonance_helpers.phrases import Phrase
-from resonance_helpers.phrases.lists import MOST_BYTES, MOST_PHRASES
-from resonance_helpers.settings import LONGEST_TEXT
-from resonance_helpers.text import normalise, toneless
-from resonance_helpers.widgets import PhraseList, phrase_list, show_phrases
+from resonance_helpers import ResonanceError, Workspace
+from resonance_helpers.core.settings import LONGEST_TEXT
+from resonance_helpers.dataset import phrases
+from resonance_helpers.dataset.labels import Label, write_labels
+from resonance_helpers.dataset.phrases.lists import MOST_BYTES, MOST_PHRASES, Phrase
+from resonance_helpers.lessons.upload_recordings import phrase_list_form as phrase_list
+from resonance_helpers.lessons.upload_recordings.phrase_list_form import PhraseList, show_phrases
+from resonance_helpers.scoring.text import normalise, toneless
 
 EVERYDAY = phrases.everyday()
 GUIDE = ("我想喝水", "我想吃饭", "帮我开灯")

@@ -13,21 +13,24 @@ import numpy as np
 import pytest
 import soundfile
 
-from resonance_helpers import Workspace, evaluation, export, training
-from resonance_helpers import conversion as lesson_05
-from resonance_helpers.audio import to_pcm16, write_wav
-from resonance_helpers.charts.reading_list import write_reading_list
-from resonance_helpers.consent import Consent, write_consent
-from resonance_helpers.labels import read_labels
-from resonance_helpers.phrases import lists
-from resonance_helpers.recordings import intake, long_recording
-from resonance_helpers.recordings.staging import Staging
-from resonance_helpers.report.page import write_html
+from resonance_helpers import Workspace
+from resonance_helpers.audio.decode import to_pcm16, write_wav
+from resonance_helpers.core.settings import PRACTICE_MODEL, SAMPLE_RATE, TrainingSettings
+from resonance_helpers.core.workspace import open_workspace
+from resonance_helpers.dataset.consent import Consent, write_consent
+from resonance_helpers.dataset.labels import read_labels
+from resonance_helpers.dataset.phrases import lists
+from resonance_helpers.dataset.takes import add_file, add_take
+from resonance_helpers.lessons import export_weights as export
+from resonance_helpers.lessons import train_model as training
+from resonance_helpers.lessons.convert_audio import logic as lesson_05
+from resonance_helpers.lessons.test_model import logic as evaluation
+from resonance_helpers.lessons.test_model.report.page import write_html
+from resonance_helpers.lessons.upload_recordings import intake, long_recording
+from resonance_helpers.lessons.upload_recordings.reading_list import write_reading_list
+from resonance_helpers.lessons.upload_recordings.staging import Staging
 from resonance_helpers.service.certificates import self_signed
 from resonance_helpers.service.keys import KEYS_FILE, make_key
-from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE, TrainingSettings
-from resonance_helpers.takes import add_file, add_take
-from resonance_helpers.workspace import open_workspace
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other rights")
 

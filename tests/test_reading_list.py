@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from resonance_helpers import Workspace, charts
-from resonance_helpers.messages import message
-from resonance_helpers.phrases import Phrase
+from resonance_helpers import Workspace
+from resonance_helpers.core.messages import message
+from resonance_helpers.dataset.phrases.lists import Phrase
+from resonance_helpers.lessons.upload_recordings.reading_list import write_reading_list
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def test_the_list_is_one_file_with_every_phrase_in_order(workspace: Workspace) -> None:
     many = [Phrase(f"第{n}句<b>", "needs", "💧") for n in range(1, 36)]
-    path = charts.write_reading_list(workspace, many)
+    path = write_reading_list(workspace, many)
     page = path.read_text(encoding="utf-8")
     assert path == workspace.output_dir / "reading_list.html"
     found = re.findall(r'class="number">(\d+)<.*?class="text">第(\d+)句&lt;b&gt;<', page, re.DOTALL)
@@ -30,6 +31,6 @@ def test_the_list_is_one_file_with_every_phrase_in_order(workspace: Workspace) -
 
 def test_the_list_speaks_the_users_language(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESONANCE_LANG", "en")
-    page = charts.write_reading_list(workspace, [Phrase("我" * 14), Phrase("我" * 60)]).read_text(encoding="utf-8")
+    page = write_reading_list(workspace, [Phrase("我" * 14), Phrase("我" * 60)]).read_text(encoding="utf-8")
     assert '<html lang="en">' in page and message("reading.title", n=2) in page
     assert 'class="text medium"' in page and 'class="text medium long"' in page

@@ -7,9 +7,9 @@ import tomllib
 
 import pytest
 
-from resonance_helpers import environment
 from resonance_helpers.cli import app
-from resonance_helpers.workspace import REPOSITORY
+from resonance_helpers.core.workspace import REPOSITORY
+from resonance_helpers.lessons.install_tools import logic as environment
 
 ENGLISH = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 CHINESE = (REPOSITORY / "README.zh.md").read_text(encoding="utf-8")

@@ -13,17 +13,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resonance_helpers import ResonanceError, Workspace, open_workspace, widgets
-from resonance_helpers.audio import load, read_wav, resample, to_pcm16
-from resonance_helpers.labels import Label, changing, read_labels
-from resonance_helpers.messages import LANGUAGES, catalogue, message
-from resonance_helpers.phrases import Phrase
-from resonance_helpers.recordings.session import REST_AFTER, Session
-from resonance_helpers.settings import SAMPLE_RATE
-from resonance_helpers.splits import split_utterances
-from resonance_helpers.takes import add_take
-from resonance_helpers.utterances import Utterance
-from resonance_helpers.workspace import SAMPLE_DIR
+from resonance_helpers import ResonanceError, Workspace, open_workspace
+from resonance_helpers.audio.decode import load, read_wav, resample, to_pcm16
+from resonance_helpers.core.messages import LANGUAGES, catalogue, message
+from resonance_helpers.core.settings import SAMPLE_RATE
+from resonance_helpers.core.workspace import SAMPLE_DIR
+from resonance_helpers.dataset.index import Utterance
+from resonance_helpers.dataset.labels import Label, changing, read_labels
+from resonance_helpers.dataset.phrases.lists import Phrase
+from resonance_helpers.dataset.splits import split_utterances
+from resonance_helpers.dataset.takes import add_take
+from resonance_helpers.lessons import upload_recordings
+from resonance_helpers.lessons.upload_recordings.recorder import Recorder
+from resonance_helpers.lessons.upload_recordings.session import REST_AFTER, Session
 
 LIST = tuple(Phrase(text, picture="💧") for text in ("我很疼", "不要", "我想喝水"))
 TODAY, TOMORROW = "2026-11-23", "2026-11-24"
@@ -233,7 +235,7 @@ class Page:
 
 @pytest.fixture
 def page(workspace: Workspace) -> Page:
-    return Page(widgets.Recorder(workspace, LIST, TODAY))
+    return Page(Recorder(workspace, LIST, TODAY))
 
 
 def test_a_take_is_on_disk_before_the_page_is_told(page: Page, workspace: Workspace) -> None:
@@ -273,10 +275,10 @@ def test_what_a_second_take_is_for_is_what_the_page_says(workspace: Workspace, m
     """Where labels.json says which recordings judge, one more take trains."""
     with changing(workspace.labels) as labels:
         labels.append(Label("audio_raw/900_别的话.wav", "别的话", split="test" if marked else None))
-    page = Page(widgets.Recorder(workspace, LIST[:1], TODAY))
+    page = Page(Recorder(workspace, LIST[:1], TODAY))
     page.does("take", voice())
     told = page.does("next")["told"]
-    page = Page(widgets.Recorder(workspace, LIST[:1], TOMORROW))
+    page = Page(Recorder(workspace, LIST[:1], TOMORROW))
     title = page.recorder.state["title"]
     page.does("take", voice(), day=TOMORROW)
     assert read_labels(workspace.labels)[-1].split == ("train" if marked else None)
@@ -315,7 +317,7 @@ def test_the_day_is_the_browsers(page: Page, workspace: Workspace) -> None:
 def test_in_a_rehearsal_a_real_voice_stays_apart_from_the_sample(tmp_path: Path) -> None:
     rehearsal = open_workspace(output_dir=tmp_path)
     before = rehearsal.labels.read_bytes()
-    Page(widgets.Recorder(rehearsal, LIST, TODAY)).does("take", voice())
+    Page(Recorder(rehearsal, LIST, TODAY)).does("take", voice())
     assert rehearsal.labels.read_bytes() == before
     assert [label.text for label in read_labels(tmp_path / "recorder_practice" / "labels.json")] == ["我很疼"]
 
@@ -344,13 +346,13 @@ def test_a_full_disk_is_said_and_the_phrase_stays(page: Page, monkeypatch: pytes
     def full(*_: Any) -> None:
         raise ResonanceError("RZ-0004", path="x", free="0 MB")
 
-    monkeypatch.setattr("resonance_helpers.takes.write_wav", full)
+    monkeypatch.setattr("resonance_helpers.dataset.takes.write_wav", full)
     state = page.does("take", voice())
     assert state["mark"] == "error" and "RZ-0004" in state["news"][0] and state["phrase"] == "我很疼"
 
 
 def test_a_rest_is_suggested_after_ten(workspace: Workspace) -> None:
-    page = Page(widgets.Recorder(workspace, [Phrase(f"我要{n}个" + "好" * n) for n in range(1, 13)], TODAY))
+    page = Page(Recorder(workspace, [Phrase(f"我要{n}个" + "好" * n) for n in range(1, 13)], TODAY))
     stages = []
     for _ in range(REST_AFTER + 1):
         page.does("take", voice())
@@ -365,12 +367,12 @@ def test_a_rest_is_suggested_after_ten(workspace: Workspace) -> None:
 def test_the_page_has_every_sentence_that_it_says_in_both_languages(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = (Path(widgets.__file__).parent / "recorder.js").read_text(encoding="utf-8")
+    source = (Path(upload_recordings.__file__).parent / "recorder.js").read_text(encoding="utf-8")
     wanted = set(re.findall(r"texts\.(\w+)", source)) | {"asking", "prompting", "saving", "playing"}
     wanted |= {"play", "redo", "previous", "next", "skip", "large", "stop", "hands_free", "spoken"}
     for lang in LANGUAGES:
         monkeypatch.setenv("RESONANCE_LANG", lang)
-        found = widgets.Recorder(workspace, LIST, TODAY).texts
+        found = Recorder(workspace, LIST, TODAY).texts
         assert wanted <= found.keys()
         assert all(found[name] == catalogue()[f"recorder.{name}"][lang] for name in wanted)
 

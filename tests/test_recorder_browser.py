@@ -15,11 +15,11 @@ import soundfile
 from lab import CHROMIUM, Person, chromium, copy_lesson, jupyter_lab, open_lesson
 from scipy.signal import correlate
 
-from resonance_helpers.audio import load, read_wav, write_wav
-from resonance_helpers.labels import read_labels
-from resonance_helpers.messages import message
-from resonance_helpers.settings import SAMPLE_RATE
-from resonance_helpers.workspace import SAMPLE_DIR
+from resonance_helpers.audio.decode import load, read_wav, write_wav
+from resonance_helpers.core.messages import message
+from resonance_helpers.core.settings import SAMPLE_RATE
+from resonance_helpers.core.workspace import SAMPLE_DIR
+from resonance_helpers.dataset.labels import read_labels
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
 pytestmark = [

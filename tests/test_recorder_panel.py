@@ -16,13 +16,15 @@ import numpy as np
 import pytest
 from lab import CHROMIUM, Person, chromium
 
-from resonance_helpers import Workspace, widgets
-from resonance_helpers.audio import load, to_pcm16
-from resonance_helpers.labels import read_labels
-from resonance_helpers.messages import message
-from resonance_helpers.phrases import Phrase
-from resonance_helpers.recordings import session
-from resonance_helpers.workspace import SAMPLE_DIR
+from resonance_helpers import Workspace
+from resonance_helpers.audio.decode import load, to_pcm16
+from resonance_helpers.core.messages import message
+from resonance_helpers.core.workspace import SAMPLE_DIR
+from resonance_helpers.dataset.labels import read_labels
+from resonance_helpers.dataset.phrases.lists import Phrase
+from resonance_helpers.lessons import upload_recordings
+from resonance_helpers.lessons.upload_recordings import session
+from resonance_helpers.lessons.upload_recordings.recorder import Recorder
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
 pytestmark = [
@@ -35,7 +37,7 @@ LIST = (Phrase("我很疼"), Phrase("不要"))
 ADDRESS = "http://localhost"  # never asked: its files are given here. Only here a microphone needs no https
 CLIP = SAMPLE_DIR / "audio_raw" / "004_我很疼.wav"  # what the microphone plays again and again
 GOOD = to_pcm16(load(CLIP, 30.0))
-WIDGETS = Path(widgets.__file__).parent
+WIDGETS = Path(upload_recordings.__file__).parent
 OWN = {"name": "own", "lang": "zh-CN", "localService": True}
 REMOTE = {"name": "remote", "lang": "zh-CN", "localService": False}
 GERMAN = {"name": "german", "lang": "de-DE", "localService": True}
@@ -106,7 +108,7 @@ class Panel(Person):
         self, page: Any, workspace: Workspace, voices: list[dict[str, Any]], settings: dict[str, bool]
     ) -> None:
         self.workspace = workspace
-        self.kernel: Any = widgets.Recorder(workspace, LIST, "2026-11-23")
+        self.kernel: Any = Recorder(workspace, LIST, "2026-11-23")
         self.kernel.send = lambda content, sounds: page.evaluate(
             "([content, sound]) => emit('msg:custom', content, [new DataView(Int16Array.from(sound).buffer)])",
             [content, np.frombuffer(sounds[0], "<i2").tolist()],

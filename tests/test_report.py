@@ -10,20 +10,29 @@ from typing import get_args
 
 import pytest
 
-from resonance_helpers import report
-from resonance_helpers.adapter import MANIFEST, Manifest
-from resonance_helpers.charts import eight_of_ten_words
-from resonance_helpers.clip_quality import Quality
-from resonance_helpers.evaluation import BeforeAfter, Forgetting, RealTimeFactor, Report, Silence, TestRow, Verdict
-from resonance_helpers.findings import Left, Take, Takes, meaning
-from resonance_helpers.findings.recording_again import Kind
-from resonance_helpers.messages import message
-from resonance_helpers.report import Background
-from resonance_helpers.report.players import Players
-from resonance_helpers.scoring import difference, score
-from resonance_helpers.settings import PRACTICE_MODEL
-from resonance_helpers.utterances import load_utterances
-from resonance_helpers.workspace import Workspace, write_json
+from resonance_helpers.asr.manifest import MANIFEST, Manifest
+from resonance_helpers.audio.quality import Quality
+from resonance_helpers.core.messages import message
+from resonance_helpers.core.settings import PRACTICE_MODEL
+from resonance_helpers.core.workspace import Workspace, write_json
+from resonance_helpers.dataset.index import load_utterances
+from resonance_helpers.lessons.test_model import report
+from resonance_helpers.lessons.test_model.charts import eight_of_ten_words
+from resonance_helpers.lessons.test_model.logic import (
+    BeforeAfter,
+    Forgetting,
+    RealTimeFactor,
+    Report,
+    Silence,
+    TestRow,
+    Verdict,
+)
+from resonance_helpers.lessons.test_model.recording_again import Kind
+from resonance_helpers.lessons.test_model.report.background import Background
+from resonance_helpers.lessons.test_model.report.players import Players
+from resonance_helpers.lessons.test_model.takes import Left, Take, Takes
+from resonance_helpers.scoring.error_analysis import polarity as meaning
+from resonance_helpers.scoring.error_rates import difference, score
 
 EVIL = "<script>alert(1)</script>"
 ROWS = (

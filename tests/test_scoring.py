@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resonance_helpers.scoring import cer, diff, difference, is_endless, of_ten, score, wilson
-from resonance_helpers.scoring.intervals import pooled
-from resonance_helpers.text import normalise, toned, toneless
+from resonance_helpers.scoring.error_rates import cer, diff, difference, is_endless, of_ten, score
+from resonance_helpers.scoring.intervals import pooled, wilson
+from resonance_helpers.scoring.text import normalise, toned, toneless
 
 texts = st.text("我想喝水吃饭不疼", max_size=6)
 phrases = st.text("我想喝水吃饭不疼", min_size=1, max_size=6)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from resonance_helpers.scoring import score
-from resonance_helpers.scoring.curve import (
+from resonance_helpers.scoring.error_rates import score
+from resonance_helpers.scoring.learning_curve import (
     FEWEST_PHRASES,
     MORE_PHRASES,
     WORTH,

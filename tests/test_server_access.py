@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from resonance_helpers import ResonanceError, server_access
-from resonance_helpers.messages import LANGUAGES, message
-from resonance_helpers.server_access import Server, parse_ssh
-from resonance_helpers.settings import AUTODL_PORTS
+from resonance_helpers import ResonanceError
+from resonance_helpers.core.messages import LANGUAGES, message
+from resonance_helpers.core.settings import AUTODL_PORTS
+from resonance_helpers.lessons.connect_server import logic as server_access
+from resonance_helpers.lessons.connect_server.logic import Server, parse_ssh
 
 HOST = "connect.example.com"
 

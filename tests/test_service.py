@@ -16,13 +16,13 @@ import pytest
 from serving import HTTP, SHORT, SHOWN, TOKEN, CarelessEngine, Voices, make_adapter, post, refused, running, sound
 
 from resonance_helpers import ResonanceError
-from resonance_helpers.messages import LANGUAGES, message
+from resonance_helpers.core.messages import LANGUAGES, message
+from resonance_helpers.core.settings import PRACTICE_MODEL, SAMPLE_RATE, ServiceSettings
 from resonance_helpers.service import app as app_module
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.keys import Keyring
 from resonance_helpers.service.problems import STATUS, language_of
 from resonance_helpers.service.registry import AdapterRegistry
-from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE, ServiceSettings
 
 OPEN = {"/health", "/livez"}
 

@@ -22,12 +22,12 @@ from bundles import GOOD, bundle, files, lay, lying, packed, with_sums
 from fastapi import FastAPI
 from serving import HTTP, SHORT, TOKEN, Voices, refused, running, until
 
-from resonance_helpers.adapter import MANIFEST, read_manifest
+from resonance_helpers.asr.manifest import MANIFEST, read_manifest
+from resonance_helpers.core.settings import ServiceSettings
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.engine import Said
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key
 from resonance_helpers.service.registry import AdapterRegistry
-from resonance_helpers.settings import ServiceSettings
 
 DIGITS = "零一二三四五六七八九"
 

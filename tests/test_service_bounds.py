@@ -15,11 +15,11 @@ import pytest
 import soundfile
 from serving import HTTP, SHORT, TOKEN, Voices, make_adapter, post, refused, running
 
+from resonance_helpers.core.settings import ServiceSettings
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.guard import SECURITY_HEADERS
 from resonance_helpers.service.keys import Keyring
 from resonance_helpers.service.registry import AdapterRegistry
-from resonance_helpers.settings import ServiceSettings
 
 KEY = {"Authorization": f"Bearer {TOKEN}"}
 FRIEND = "https://app.example"

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving import SHORT, SHOWN, TOKEN, Voices, make_adapter, running
 
-from resonance_helpers.messages import LANGUAGES
+from resonance_helpers.core.messages import LANGUAGES
 from resonance_helpers.service import page_routes
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key

@@ -18,6 +18,8 @@ import psutil
 import pytest
 from serving import SHORT, TOKEN, Voices, make_adapter, post, running, until
 
+from resonance_helpers.core.settings import ServiceSettings
+from resonance_helpers.core.workspace import REPOSITORY
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.certificates import prepare, trusting
 from resonance_helpers.service.connections import Crowd, _network, allow_files
@@ -25,8 +27,6 @@ from resonance_helpers.service.keys import Keyring
 from resonance_helpers.service.process import _environment
 from resonance_helpers.service.registry import AdapterRegistry
 from resonance_helpers.service.server import BATCH, listen
-from resonance_helpers.settings import ServiceSettings
-from resonance_helpers.workspace import REPOSITORY
 
 sys.path.append(str(REPOSITORY / "benchmarks"))
 import strangers as strangers_module

@@ -17,18 +17,19 @@ import pytest
 import soundfile
 from serving import HTTP, TOKEN, Voices, make_adapter, post, refused, running, sound
 
-from resonance_helpers import ResonanceError, conversion
-from resonance_helpers.audio import load, write_wav
-from resonance_helpers.labels import CORRECTIONS, Label, read_labels, write_labels
+from resonance_helpers import ResonanceError
+from resonance_helpers.audio.decode import load, write_wav
+from resonance_helpers.core.settings import SAMPLE_RATE
+from resonance_helpers.core.workspace import Workspace
+from resonance_helpers.dataset.index import load_utterances
+from resonance_helpers.dataset.labels import CORRECTIONS, Label, read_labels, write_labels
+from resonance_helpers.dataset.splits import split_utterances
+from resonance_helpers.lessons.convert_audio import logic as conversion
 from resonance_helpers.service import corrections as corrections_module
 from resonance_helpers.service.app import ANSWER_HEADER, create_app
 from resonance_helpers.service.corrections import Corrections
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key
 from resonance_helpers.service.registry import AdapterRegistry
-from resonance_helpers.settings import SAMPLE_RATE
-from resonance_helpers.splits import split_utterances
-from resonance_helpers.utterances import load_utterances
-from resonance_helpers.workspace import Workspace
 
 KEY = {"Authorization": f"Bearer {TOKEN}", "Accept-Language": "en"}
 CONSENT = {

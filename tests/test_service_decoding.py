@@ -21,11 +21,12 @@ import numpy as np
 import pytest
 from serving import sound
 
-from resonance_helpers import ResonanceError, audio
+from resonance_helpers import ResonanceError
+from resonance_helpers.audio import decode as audio
+from resonance_helpers.core.settings import SAMPLE_RATE
 from resonance_helpers.service import decoding
 from resonance_helpers.service.decoding import Decoders
 from resonance_helpers.service.problems import STATUS
-from resonance_helpers.settings import SAMPLE_RATE
 
 LIMIT_S = 1.5
 

@@ -15,13 +15,13 @@ import pytest
 from serving import HTTP, SHOWN, TOKEN, Voice, Voices, make_adapter, post, refused, running, sound
 
 from resonance_helpers import ResonanceError
+from resonance_helpers.core.settings import SAMPLE_RATE, ServiceSettings
 from resonance_helpers.service.adapters import AdapterCache
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.engine import Answer, Engine
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key
 from resonance_helpers.service.metrics import Metrics
 from resonance_helpers.service.registry import AdapterRegistry
-from resonance_helpers.settings import SAMPLE_RATE, ServiceSettings
 
 CLIP = sound(0.5, SAMPLE_RATE, 1)
 

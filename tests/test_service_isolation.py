@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from resonance_helpers.core.workspace import REPOSITORY
 from resonance_helpers.service import engine as engine_module
 from resonance_helpers.service.engine import Engine
-from resonance_helpers.workspace import REPOSITORY
 
 
 @pytest.fixture(scope="module")

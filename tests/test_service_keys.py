@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from resonance_helpers import ResonanceError
 from resonance_helpers.cli import app
-from resonance_helpers.messages import message
+from resonance_helpers.core.messages import message
 from resonance_helpers.service import keys
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key, read_keys, revoke_key

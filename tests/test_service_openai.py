@@ -13,8 +13,8 @@ import pytest
 from openai.types.audio import TranscriptionCreateParams
 from serving import HTTP, SHORT, SHOWN, TOKEN, Voices, make_adapter, running, sound
 
-from resonance_helpers.adapter import MANIFEST
-from resonance_helpers.messages import LANGUAGES, message
+from resonance_helpers.asr.manifest import MANIFEST
+from resonance_helpers.core.messages import LANGUAGES, message
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.engine import Said
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key

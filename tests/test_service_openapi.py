@@ -9,10 +9,10 @@ from tempfile import TemporaryDirectory
 
 from serving import TOKEN, Voices, make_adapter
 
+from resonance_helpers.core.workspace import REPOSITORY
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.keys import Keyring
 from resonance_helpers.service.registry import AdapterRegistry
-from resonance_helpers.workspace import REPOSITORY
 
 SNAPSHOT = REPOSITORY / "docs" / "openapi.json"
 

@@ -11,14 +11,14 @@ import pytest
 from serving import HTTP, TOKEN, Voices, make_adapter, post, refused, running
 from test_service_corrections import CONSENT, KEY, data
 
-from resonance_helpers.labels import read_labels
-from resonance_helpers.messages import LANGUAGES, catalogue
+from resonance_helpers.core.messages import LANGUAGES, catalogue
+from resonance_helpers.core.settings import ServiceSettings
+from resonance_helpers.core.workspace import write_json
+from resonance_helpers.dataset.labels import read_labels
 from resonance_helpers.service import page_routes
 from resonance_helpers.service.app import ANSWER_HEADER, create_app
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key
 from resonance_helpers.service.registry import AdapterRegistry
-from resonance_helpers.settings import ServiceSettings
-from resonance_helpers.workspace import write_json
 
 __all__ = ["data"]  # a fixture of the corrections
 PAGE = Path(page_routes.__file__).parent / "page"

@@ -13,7 +13,7 @@ from pathlib import Path
 import av
 
 import resonance_helpers
-from resonance_helpers.messages import catalogue
+from resonance_helpers.core.messages import catalogue
 from resonance_helpers.service import decoding
 from resonance_helpers.service.problems import STATUS
 

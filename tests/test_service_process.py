@@ -19,15 +19,15 @@ from serving import HTTP, TOKEN, Voices, make_adapter, post, running, sound
 
 from resonance_helpers import ResonanceError, service
 from resonance_helpers.client import ResonanceClient
-from resonance_helpers.messages import LANGUAGES, message
+from resonance_helpers.core.messages import LANGUAGES, message
+from resonance_helpers.core.settings import PRACTICE_MODEL
+from resonance_helpers.core.workspace import Workspace
 from resonance_helpers.service import process as process_module
 from resonance_helpers.service import server as server_module
 from resonance_helpers.service.__main__ import main
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.keys import Keyring
 from resonance_helpers.service.registry import AdapterRegistry
-from resonance_helpers.settings import PRACTICE_MODEL
-from resonance_helpers.workspace import Workspace
 
 
 def test_a_missing_package_is_a_sentence_with_the_pip_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,12 +13,12 @@ import pytest
 from serving import HTTP, SHOWN, TOKEN, Voices, post, refused, running, sound, wait_until_ready
 
 from resonance_helpers import ResonanceError
+from resonance_helpers.core.settings import ServiceSettings
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.engine import Engine
 from resonance_helpers.service.keys import Keyring
 from resonance_helpers.service.metrics import Metrics
 from resonance_helpers.service.registry import AdapterRegistry
-from resonance_helpers.settings import ServiceSettings
 
 
 def test_it_lives_before_it_is_ready(folder_of_two: Path) -> None:

@@ -20,11 +20,13 @@ from bundles import GOOD, bundle, files, lay, lying, packed, with_sums
 from safetensors.numpy import save
 from serving import make_adapter
 
-from resonance_helpers import ResonanceError, archives, workspace
-from resonance_helpers.adapter import CONFIG, MANIFEST, WEIGHTS
-from resonance_helpers.messages import LANGUAGES, message
+from resonance_helpers import ResonanceError
+from resonance_helpers.asr.adapter import CONFIG, WEIGHTS
+from resonance_helpers.asr.manifest import MANIFEST
+from resonance_helpers.core import archives, workspace
+from resonance_helpers.core.messages import LANGUAGES, message
+from resonance_helpers.core.workspace import replacing_folder
 from resonance_helpers.service.registry import AdapterRegistry
-from resonance_helpers.workspace import replacing_folder
 
 
 def test_three_layouts_are_found(folder_of_two: Path, tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 from serving import Voices, make_adapter, running
 
+from resonance_helpers.core.workspace import REPOSITORY
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key
 from resonance_helpers.service.registry import AdapterRegistry
-from resonance_helpers.workspace import REPOSITORY
 
 PATHS = json.loads((REPOSITORY / "docs" / "openapi.json").read_text(encoding="utf-8"))["paths"]
 

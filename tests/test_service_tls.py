@@ -39,7 +39,7 @@ from typer.testing import CliRunner
 from resonance_helpers import ResonanceError, service
 from resonance_helpers.cli import app as cli
 from resonance_helpers.client import ResonanceClient
-from resonance_helpers.messages import LANGUAGES, message
+from resonance_helpers.core.messages import LANGUAGES, message
 from resonance_helpers.service import certificates
 from resonance_helpers.service import process as process_module
 from resonance_helpers.service import server as server_module

@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resonance_helpers import ResonanceError, Workspace, base_models, whisper
-from resonance_helpers.adapter import MANIFEST
-from resonance_helpers.audio import read_wav
+from resonance_helpers import ResonanceError, Workspace
+from resonance_helpers.asr import base_models, whisper
+from resonance_helpers.asr.manifest import MANIFEST
+from resonance_helpers.asr.whisper import Heard, SpeechModel
+from resonance_helpers.audio.decode import read_wav
+from resonance_helpers.core.settings import PRACTICE_MODEL, SAMPLE_RATE
+from resonance_helpers.dataset.index import load_utterances
 from resonance_helpers.service import voices as voices_module
 from resonance_helpers.service.registry import AdapterRegistry
 from resonance_helpers.service.voices import WhisperVoices
-from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE
-from resonance_helpers.utterances import load_utterances
-from resonance_helpers.whisper import Heard, SpeechModel
 
 
 @pytest.fixture(scope="module")

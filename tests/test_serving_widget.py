@@ -12,12 +12,19 @@ from typing import Any
 
 import pytest
 
-from resonance_helpers import ResonanceError, Workspace, charts, widgets
+from resonance_helpers import ResonanceError, Workspace
 from resonance_helpers.client import Transcript
-from resonance_helpers.messages import LANGUAGES, message
+from resonance_helpers.core.messages import LANGUAGES, message
+from resonance_helpers.core.shell import resonance
+from resonance_helpers.lessons.connect_app import view as connect_app_view
+from resonance_helpers.lessons.serve_model import service_panel
+from resonance_helpers.lessons.serve_model import view as serve_model_view
+from resonance_helpers.lessons.serve_model.charts import requests_table
+from resonance_helpers.lessons.serve_model.service_panel import ServicePanel
+from resonance_helpers.lessons.serve_model.try_it import TryIt
+from resonance_helpers.lessons.serve_model.view import Asked
 from resonance_helpers.service import LoggedRequest
-from resonance_helpers.shell import resonance
-from resonance_helpers.widgets import lines, service_panel, serving
+from resonance_helpers.ui import output as lines
 
 TOKEN = "a-key-that-nobody-may-see"
 free_ports = count(40_000)
@@ -55,12 +62,12 @@ def soon(true: Callable[[], bool]) -> bool:
     return true()
 
 
-def all_of(panel: widgets.ServicePanel) -> str:
+def all_of(panel: ServicePanel) -> str:
     """Everything that the panel shows and that a saved notebook may keep."""
     return " ".join([panel.status.value, panel.log.value, panel.button.description, panel._plain])
 
 
-def described(panel: widgets.ServicePanel, key: str) -> bool:
+def described(panel: ServicePanel, key: str) -> bool:
     return panel.button.description == message(f"widget.service.{key}") and not panel.button.disabled
 
 
@@ -72,7 +79,7 @@ def test_the_button_starts_and_stops_without_holding_up_the_kernel(tmp_path: Pat
         assert may_start.wait(10)
         return FakeService(folder, **options)
 
-    panel = widgets.ServicePanel(start, tmp_path)
+    panel = ServicePanel(start, tmp_path)
     assert described(panel, "start") and message("widget.service.off") in panel.status.value
     panel.button.click()  # returns although the service is not there yet
     assert soon(lambda: panel.button.disabled) and message("widget.service.starting") in panel.status.value
@@ -86,7 +93,7 @@ def test_the_button_starts_and_stops_without_holding_up_the_kernel(tmp_path: Pat
 
 
 def test_a_cell_starts_and_stops_it_too_for_a_run_without_clicks(tmp_path: Path) -> None:
-    panel = widgets.ServicePanel(FakeService, tmp_path, port=5)
+    panel = ServicePanel(FakeService, tmp_path, port=5)
     server = panel.start()
     assert panel.start() is server and server.url.endswith(":5")
     assert described(panel, "stop")
@@ -96,7 +103,7 @@ def test_a_cell_starts_and_stops_it_too_for_a_run_without_clicks(tmp_path: Path)
 
 
 def test_it_starts_again_with_the_same_address_and_key(tmp_path: Path) -> None:
-    panel = widgets.ServicePanel(FakeService, tmp_path, port=0)
+    panel = ServicePanel(FakeService, tmp_path, port=0)
     first = panel.start()
     panel.stop()
     again = panel.start()
@@ -105,7 +112,7 @@ def test_it_starts_again_with_the_same_address_and_key(tmp_path: Path) -> None:
 
 
 def test_the_log_is_live_and_ends_with_the_service(tmp_path: Path) -> None:
-    panel = widgets.ServicePanel(FakeService, tmp_path)
+    panel = ServicePanel(FakeService, tmp_path)
     server = panel.start()
     server.say("<b>POST</b> /transcribe 200 163 ms")
     assert soon(lambda: "163 ms" in panel.log.value) and "<b>" not in panel.log.value
@@ -116,7 +123,7 @@ def test_the_log_is_live_and_ends_with_the_service(tmp_path: Path) -> None:
 
 
 def test_a_service_that_stopped_by_the_button_did_not_end_by_itself(tmp_path: Path) -> None:
-    panel = widgets.ServicePanel(FakeService, tmp_path)
+    panel = ServicePanel(FakeService, tmp_path)
     panel.start()
     panel.stop()
     time.sleep(0.1)
@@ -127,7 +134,7 @@ def test_why_it_did_not_start_stands_in_the_panel(tmp_path: Path) -> None:
     def fail(**_: Any) -> FakeService:
         raise ResonanceError("RZ-0923", host="<h>", port=8000, reason="taken")
 
-    panel = widgets.ServicePanel(fail)
+    panel = ServicePanel(fail)
     panel.button.click()
     assert soon(lambda: "RZ-0923" in panel.status.value) and described(panel, "start")
     assert "<h>" not in panel.status.value
@@ -140,12 +147,12 @@ def test_the_key_is_nowhere_on_the_page(
 ) -> None:
     shown: list[Any] = []
     monkeypatch.setattr(service_panel, "display", lambda thing, **_: shown.append(thing))
-    for module in (serving, lines):
+    for module in (serve_model_view, connect_app_view, lines):
         monkeypatch.setattr(module, "display", lambda *things, **_: shown.extend(map(str, things)))
-    panel = widgets.ServicePanel(FakeService, tmp_path)
+    panel = ServicePanel(FakeService, tmp_path)
     server = panel.start()
     panel._ipython_display_()
-    serving.show_service(server)
+    serve_model_view.show_service(server)
     panel.stop()
     page = f"{shown} {all_of(panel)}"
     assert server.url in page and "server.token" in page
@@ -172,13 +179,13 @@ def test_the_asker_knows_who_was_answered_and_the_table_grows(monkeypatch: pytes
         return Transcript(recording.stem, False, 1.0, 0.01, "a/model")
 
     places = Places()
-    monkeypatch.setattr(serving, "display", places.display)
-    asked = widgets.Asked(SimpleNamespace(transcribe=transcribe), "alice")
+    monkeypatch.setattr(serve_model_view, "display", places.display)
+    asked = Asked(SimpleNamespace(transcribe=transcribe), "alice")
     first = asked.each([tmp_path / "水.wav", tmp_path / "饭.wav"])
     assert [(each.patient, each.text) for each in first] == [("alice", "水"), ("alice", "饭")]
     asked._ipython_display_()
     assert "灯" not in places.shown[0].alt
-    trial = widgets.TryIt(asked, [tmp_path / "灯.wav"])
+    trial = TryIt(asked, [tmp_path / "灯.wav"])
     trial.button.click()
     assert "灯" in trial.answer.value and "alice | 灯" in places.shown[0].alt
     assert [each.text for each in asked.each([tmp_path / "疼.wav"])] == ["疼"] and len(asked.answers) == 4
@@ -188,8 +195,8 @@ def test_what_was_refused_is_no_answer(tmp_path: Path) -> None:
     def refuse(recording: Path, patient_id: str) -> Transcript:
         raise ResonanceError("RZ-1011", seconds=1)
 
-    asked = widgets.Asked(SimpleNamespace(transcribe=refuse), "alice")
-    trial = widgets.TryIt(asked, [tmp_path / "a.wav"])
+    asked = Asked(SimpleNamespace(transcribe=refuse), "alice")
+    trial = TryIt(asked, [tmp_path / "a.wav"])
     trial.button.click()
     assert "RZ-1011" in trial.answer.value and asked.answers == []
 
@@ -200,7 +207,7 @@ def test_the_services_own_table_counts_and_names_nobody(monkeypatch: pytest.Monk
     route = "POST /transcribe"
     asked = [(200, 100), (200, 120), (200, 900), (404, 1)]
     requests = [LoggedRequest("2026-11-23 10:00:00", route, status, ms) for status, ms in asked]
-    shown = charts.requests_table([*requests, LoggedRequest("2026-11-23 10:00:01", "POST -", 401, 0)]).alt
+    shown = requests_table([*requests, LoggedRequest("2026-11-23 10:00:01", "POST -", 401, 0)]).alt
     assert f"{route} | 4 | 1 | 120 ms | 900 ms" in shown
     assert "POST - | 1 | 1 | – | –" in shown
     assert message("chart.requests.note", lang=lang) in shown
@@ -210,7 +217,7 @@ def test_the_services_own_table_counts_and_names_nobody(monkeypatch: pytest.Monk
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     plain: list[str] = []
-    for module in (serving, lines):
+    for module in (serve_model_view, connect_app_view, lines):
         monkeypatch.setattr(module, "display", lambda *things: plain.extend(thing.alt for thing in things))
     return plain
 
@@ -219,7 +226,7 @@ def test_the_unit_is_shown_with_its_commands_and_the_key_on_no_command_line(tmp_
     output = tmp_path / "my output"
     (output / "adapter").mkdir(parents=True)
     (output / "adapter" / "resonance.json").write_text("{}")
-    serving.show_unit(Workspace(tmp_path, output, "p-01"), "/models/my base")
+    serve_model_view.show_unit(Workspace(tmp_path, output, "p-01"), "/models/my base")
     commands, unit = shown
     assert f"resonance serve '{output}' --base-model '/models/my base' --print-unit | sudo tee /etc/systemd" in commands
     assert "umask 077" in commands and "/etc/resonance/resonance.env" in commands
@@ -232,7 +239,7 @@ def test_every_way_in_says_who_can_read_along(
     tmp_path: Path, shown: list[str], lang: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RESONANCE_LANG", lang)
-    serving.show_doors(Workspace(tmp_path, Path("/data/my output"), "p-01"))
+    serve_model_view.show_doors(Workspace(tmp_path, Path("/data/my output"), "p-01"))
     header, *rows = shown[0].splitlines()
     assert len(rows) == 6 and all(row.count(" | ") == header.count(" | ") == 4 for row in rows)
     by_command = {row.rpartition(" | ")[2]: row for row in rows}

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from resonance_helpers import ResonanceError
-from resonance_helpers.messages import LANGUAGES, message
-from resonance_helpers.settings import LoraSettings, TrainingSettings
+from resonance_helpers.core.messages import LANGUAGES, message
+from resonance_helpers.core.settings import LoraSettings, TrainingSettings
 
 
 @pytest.mark.parametrize(

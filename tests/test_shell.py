@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from resonance_helpers import ResonanceError, Workspace, shell
+from resonance_helpers import ResonanceError, Workspace
 from resonance_helpers.cli import app
-from resonance_helpers.messages import COMMANDS, LANGUAGES, catalogue, message
+from resonance_helpers.core import shell
+from resonance_helpers.core.messages import COMMANDS, LANGUAGES, catalogue, message
+from resonance_helpers.core.workspace import NOTEBOOKS_DIR, REPOSITORY
 from resonance_helpers.service.problems import STATUS
-from resonance_helpers.widgets import lesson
-from resonance_helpers.workspace import NOTEBOOKS_DIR, REPOSITORY
+from resonance_helpers.ui import lesson
 
 SUBCOMMANDS = "run|learning-curve|cross-validate|serve|keys|forget|check-service|export|import|version"
 BARE = re.compile(rf"(?<![\w./\\}}-])resonance (?:{SUBCOMMANDS})\b")  # found only where an environment is activated

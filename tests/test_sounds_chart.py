@@ -8,9 +8,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
-from resonance_helpers import charts, phrases
-from resonance_helpers.charts import Picture
-from resonance_helpers.charts.style import CARE
+from resonance_helpers.dataset import phrases
+from resonance_helpers.lessons.upload_recordings.sounds_chart import sounds_covered
+from resonance_helpers.ui.plots import CARE, Picture
 
 EVERYTHING = phrases.sounds(phrase.text for phrase in phrases.everyday())
 NOTHING = phrases.sounds(())
@@ -29,7 +29,7 @@ def tiles(figure: Picture) -> dict[str, str]:
 
 
 def test_every_sound_has_a_tile_with_how_often_it_was_recorded() -> None:
-    shown = tiles(charts.sounds_covered(phrases.sounds(["我想喝水", "喝水"]), EVERYTHING))
+    shown = tiles(sounds_covered(phrases.sounds(["我想喝水", "喝水"]), EVERYTHING))
     assert len(shown) == len(phrases.INITIALS) + len(phrases.FINALS) + len(phrases.TONES)
     counted = {sound: n for sound, n in shown.items() if n not in "✗–"}
     assert counted == {
@@ -49,7 +49,7 @@ def test_every_sound_has_a_tile_with_how_often_it_was_recorded() -> None:
 
 def test_what_is_missing_is_marked_without_colour_too_and_named() -> None:
     recorded = phrases.sounds(phrase.text for phrase in phrases.everyday()[:30])
-    figure = charts.sounds_covered(recorded, EVERYTHING)
+    figure = sounds_covered(recorded, EVERYTHING)
     absent = {sound for sound, n in {**recorded.initials, **recorded.finals}.items() if not n}
     assert {"p", "j", "zh", "o", "üe"} <= absent
     assert {sound for sound, n in tiles(figure).items() if n == "✗"} == absent
@@ -61,10 +61,10 @@ def test_what_is_missing_is_marked_without_colour_too_and_named() -> None:
 
 
 def test_what_no_phrase_of_the_list_has_is_not_called_missing() -> None:
-    figure = charts.sounds_covered(NOTHING, phrases.sounds(["我想喝水"]))
+    figure = sounds_covered(NOTHING, phrases.sounds(["我想喝水"]))
     assert tiles(figure)["p"] == "–" and tiles(figure)["h"] == "✗"
     assert "声母：录到 0 个，共 4 个。还没录到：h、x、sh、零声母" in figure.alt
-    extra = charts.sounds_covered(phrases.sounds(["爬"]), phrases.sounds(["我想喝水"]))
+    extra = sounds_covered(phrases.sounds(["爬"]), phrases.sounds(["我想喝水"]))
     assert tiles(extra)["p"] == "1" and "共 5 个" in extra.alt
 
 
@@ -74,7 +74,7 @@ def test_what_no_phrase_of_the_list_has_is_not_called_missing() -> None:
 def test_no_empty_boxes_and_no_words_outside(recorded: phrases.Coverage, wanted: phrases.Coverage, lang: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure = charts.sounds_covered(recorded, wanted)
+        figure = sounds_covered(recorded, wanted)
         assert len(figure.png()) > 20_000
     canvas = FigureCanvasAgg(figure)
     canvas.draw()

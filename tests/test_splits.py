@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resonance_helpers import ResonanceError
-from resonance_helpers.labels import CORRECTIONS
-from resonance_helpers.messages import message
-from resonance_helpers.settings import TEST_FRACTION
-from resonance_helpers.splits import hold_out_dev, nested_phrases, phrase_folds, split_utterances
-from resonance_helpers.text import normalise, toneless
+from resonance_helpers.core.messages import message
+from resonance_helpers.core.settings import TEST_FRACTION
+from resonance_helpers.dataset.labels import CORRECTIONS
+from resonance_helpers.dataset.splits import hold_out_dev, nested_phrases, phrase_folds, split_utterances
+from resonance_helpers.scoring.text import normalise, toneless
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from resonance_helpers import Workspace
-from resonance_helpers.recordings.staging import Staging, remove_abandoned
+from resonance_helpers.lessons.upload_recordings.staging import Staging, remove_abandoned
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ ANOTHER_KERNEL = """
 import sys
 from pathlib import Path
 from resonance_helpers import Workspace
-from resonance_helpers.recordings.staging import Staging
+from resonance_helpers.lessons.upload_recordings.staging import Staging
 held = Staging(Workspace(Path(sys.argv[1]), Path(sys.argv[2]), "anna"))
 (held.folder / "不要.wav").write_bytes(b"")
 print("staged", flush=True)

@@ -18,20 +18,22 @@ import pytest
 from serving import make_adapter
 from typer.testing import CliRunner
 
-from resonance_helpers import ResonanceError, Workspace, charts, training
+from resonance_helpers import ResonanceError, Workspace
 from resonance_helpers.cli import app
-from resonance_helpers.guide_facts import EXPECTED_EFFECT
-from resonance_helpers.labels import read_labels, write_labels
-from resonance_helpers.messages import LANGUAGES, message
-from resonance_helpers.scoring import score
-from resonance_helpers.scoring.curve import WORTH, CurvePoint, Gain
-from resonance_helpers.settings import PRACTICE_MODEL, TrainingSettings
-from resonance_helpers.text import normalise, toneless
-from resonance_helpers.training.records import read_split
-from resonance_helpers.utterances import load_utterances
-from resonance_helpers.workflows import cross_validate, learning_curve
-from resonance_helpers.workflows.curve import LearningCurve, answer
-from resonance_helpers.workflows.retraining import prepare, share_of
+from resonance_helpers.core.guide_facts import EXPECTED_EFFECT
+from resonance_helpers.core.messages import LANGUAGES, message
+from resonance_helpers.core.settings import PRACTICE_MODEL, TrainingSettings
+from resonance_helpers.dataset.index import load_utterances
+from resonance_helpers.dataset.labels import read_labels, write_labels
+from resonance_helpers.lessons import train_model as training
+from resonance_helpers.lessons.train_model.records import read_split
+from resonance_helpers.scoring.error_rates import score
+from resonance_helpers.scoring.learning_curve import WORTH, CurvePoint, Gain
+from resonance_helpers.scoring.text import normalise, toneless
+from resonance_helpers.studies.charts import learning_curve_chart, learning_curve_lines
+from resonance_helpers.studies.cross_validation import cross_validate
+from resonance_helpers.studies.curve import LearningCurve, answer, learning_curve
+from resonance_helpers.studies.retraining import prepare, share_of
 
 SIZES, SEEDS, STEPS = [10, 20], [1], 6
 
@@ -304,16 +306,16 @@ def test_the_picture_shows_what_was_given_and_says_it(lang: str, monkeypatch: py
     said = ["我想喝水", "帮我开灯", "我不要"]
     good, poor = score(said, said), score(said, ["我想喝水", "错错错错错错错错", "我要"])
     points = [CurvePoint(10, poor, poor), CurvePoint(30, good, None), CurvePoint(50, good, poor)]
-    figure = charts.learning_curve_chart(points, practice=True)
+    figure = learning_curve_chart(points, practice=True)
     exact, cer = figure.axes
     drawn = [[list(map(float, line.get_xdata())) for line in box] for box in [[c[0] for c in exact.containers]]]
     assert [len(places) for places in drawn[0]] == [3, 2], "a size that was not scored has no point"
     assert [list(c[0].get_ydata()) for c in exact.containers] == [[poor.exact, 1, 1], [poor.exact, poor.exact]]
     assert [list(c[0].get_ydata()) for c in cer.containers] == [[poor.cer, 0, 0], [poor.cer, poor.cer]]
     assert cer.get_ylim()[1] > poor.cer_ci[1] > 1, "a CER over 1 is not cut off"
-    for line in charts.learning_curve_lines(points):
+    for line in learning_curve_lines(points):
         assert line in figure.alt
-    assert message("chart.practice") in figure.alt and len(charts.learning_curve_lines(points)) == 5
+    assert message("chart.practice") in figure.alt and len(learning_curve_lines(points)) == 5
     words = [text.get_text() for text in figure.findobj(lambda each: hasattr(each, "get_text"))]
     assert not any("指南" in each or "guide" in each for each in words)
     assert not plt.get_fignums()
@@ -342,8 +344,8 @@ def test_chinese_commas_are_commas_and_options_arrive(monkeypatch: pytest.Monkey
         given.append((workspace.output_dir, *rest))
         return Facts(lines=["line"], answer="answer", json="a.json", png="a.png", sentence="sentence")
 
-    monkeypatch.setattr("resonance_helpers.workflows.curve.learning_curve", stand_in)
-    monkeypatch.setattr("resonance_helpers.workflows.folds.cross_validate", stand_in)
+    monkeypatch.setattr("resonance_helpers.studies.curve.learning_curve", stand_in)
+    monkeypatch.setattr("resonance_helpers.studies.cross_validation.cross_validate", stand_in)
     out = ["--output", str(tmp_path), "--base-model", "openai/whisper-tiny", "--steps", "9"]
     shown = CliRunner().invoke(app, ["learning-curve", *out, "--sizes", "10，30", "--seeds", "4"])
     assert shown.exit_code == 0 and "answer" in shown.stdout and "a.png" in shown.stdout

@@ -9,11 +9,12 @@ import pytest
 from pressing import heard, shown, texts, upload
 from sounds import encoded
 
-from resonance_helpers import Workspace, widgets
-from resonance_helpers.labels import read_labels
-from resonance_helpers.messages import message
-from resonance_helpers.recordings import arrivals, intake
-from resonance_helpers.widgets import panels
+from resonance_helpers import Workspace
+from resonance_helpers.core.messages import message
+from resonance_helpers.dataset.labels import read_labels
+from resonance_helpers.lessons.upload_recordings import arrivals, intake
+from resonance_helpers.lessons.upload_recordings import forms as panels
+from resonance_helpers.lessons.upload_recordings.intake_form import TakeIn
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 
 def test_uploaded_files_are_shown_corrected_and_put_in(workspace: Workspace) -> None:
-    widget = widgets.TakeIn(workspace)
+    widget = TakeIn(workspace)
     names = ("mmexport1699.m4a", "不要.mp3", "我想喝水.wav")
     widget.upload.value = tuple(upload(name, encoded(name[-3:])) for name in names)
     rows = shown(widget)
@@ -39,7 +40,7 @@ def test_uploaded_files_are_shown_corrected_and_put_in(workspace: Workspace) -> 
 
 
 def test_two_files_of_one_name_each_keep_what_was_written_beside_them(workspace: Workspace) -> None:
-    widget = widgets.TakeIn(workspace)
+    widget = TakeIn(workspace)
     one, other = encoded("m4a"), encoded("m4a", rate=8000)
     widget.upload.value = (upload("录音.m4a", one), upload("录音.m4a", other))
     first, second = shown(widget)
@@ -54,7 +55,7 @@ def test_two_files_of_one_name_each_keep_what_was_written_beside_them(workspace:
 def test_two_tables_and_one_that_could_not_be_read_leave_a_table_as_it_is(workspace: Workspace) -> None:
     """The cell was run twice; what was written beside a sound in either table is saved with that sound."""
     one, other = encoded("m4a"), encoded("m4a", rate=8000)
-    first, second = widgets.TakeIn(workspace), widgets.TakeIn(workspace)
+    first, second = TakeIn(workspace), TakeIn(workspace)
     for widget, sound, text in ((first, one, "我很疼"), (second, other, "不要")):
         widget.upload.value = (upload("录音.m4a", sound),)
         shown(widget)[0].text.value = text
@@ -70,7 +71,7 @@ def test_two_tables_and_one_that_could_not_be_read_leave_a_table_as_it_is(worksp
 def test_a_table_keeps_only_the_files_that_it_shows(workspace: Workspace) -> None:
     abandoned = workspace.cache / "incoming" / "of a killed kernel"
     abandoned.mkdir(parents=True)
-    widget = widgets.TakeIn(workspace)
+    widget = TakeIn(workspace)
     assert not abandoned.exists()
     plans = []  # whoever still holds one
     for name in ("不要.m4a", "停.m4a"):
@@ -81,11 +82,11 @@ def test_a_table_keeps_only_the_files_that_it_shows(workspace: Workspace) -> Non
 
 def test_a_cell_that_is_run_again_leaves_nothing_of_its_earlier_table(workspace: Workspace) -> None:
     """IPython and ipywidgets hold every table until the kernel ends, and with it somebody's recordings."""
-    first = widgets.TakeIn(workspace)
+    first = TakeIn(workspace)
     first.upload.value = (upload("不要.m4a", encoded("m4a")),)
-    other = widgets.TakeIn(Workspace(workspace.data_dir, workspace.output_dir.with_name("other"), "ben"))
+    other = TakeIn(Workspace(workspace.data_dir, workspace.output_dir.with_name("other"), "ben"))
     assert shown(first) and list(workspace.cache.rglob("*.m4a"))
-    second = widgets.TakeIn(workspace)
+    second = TakeIn(workspace)
     assert not list((workspace.cache / "incoming").iterdir())
     assert not shown(first) and first.save.layout.display == "none" and not shown(second) and not shown(other)
     first.save.click()
@@ -97,7 +98,7 @@ def test_no_folder_is_not_the_folder_of_the_notebook(
 ) -> None:
     (tmp_path / "不要.m4a").write_bytes(encoded("m4a"))
     monkeypatch.chdir(tmp_path)
-    widget = widgets.TakeIn(workspace)
+    widget = TakeIn(workspace)
     widget.source.value = "  "
     widget.read.click()
     assert message("phone.take.nowhere", example=arrivals.folder(workspace)) in widget.news.value
@@ -105,7 +106,7 @@ def test_no_folder_is_not_the_folder_of_the_notebook(
 
 
 def test_a_folder_is_read_where_it_lies(workspace: Workspace) -> None:
-    widget = widgets.TakeIn(workspace)
+    widget = TakeIn(workspace)
     place = arrivals.folder(workspace)
     widget.read.click()
     assert message("phone.take.empty", path=place) in widget.news.value
@@ -124,7 +125,7 @@ def test_a_folder_is_read_where_it_lies(workspace: Workspace) -> None:
 def test_an_executed_notebook_is_readable(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     bundles: list[dict[str, Any]] = []
     monkeypatch.setattr(panels, "display", lambda bundle, raw: bundles.append(bundle))
-    widget = widgets.TakeIn(workspace)
+    widget = TakeIn(workspace)
     widget._ipython_display_()
     assert widget.title in bundles[0]["text/plain"] and "VBox" not in bundles[0]["text/plain"]
     assert "application/vnd.jupyter.widget-view+json" in bundles[0]
@@ -132,13 +133,13 @@ def test_an_executed_notebook_is_readable(workspace: Workspace, monkeypatch: pyt
 
 def test_limits_are_said_beside_the_button_before_anything_is_chosen(workspace: Workspace) -> None:
     place = arrivals.folder(workspace)
-    assert arrivals.upload_hint(place) in widgets.TakeIn(workspace).box.children[0].value and place.is_dir()
+    assert arrivals.upload_hint(place) in TakeIn(workspace).box.children[0].value and place.is_dir()
 
 
 def test_what_nobody_foresaw_is_said_where_the_answer_is_looked_for(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    widget = widgets.TakeIn(workspace)
+    widget = TakeIn(workspace)
     widget.upload.value = (upload("不要.mp3", encoded("mp3")),)
 
     def fail(*_: Any) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from resonance_helpers import ResonanceError, Workspace, open_workspace
-from resonance_helpers.audio import read_wav
-from resonance_helpers.labels import Label, read_labels, write_labels
-from resonance_helpers.takes import add_take
+from resonance_helpers.audio.decode import read_wav
+from resonance_helpers.dataset.labels import Label, read_labels, write_labels
+from resonance_helpers.dataset.takes import add_take
 
 SOUND = np.linspace(-0.5, 0.5, 16_000, dtype=np.float32)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resonance_helpers.text import normalise, simplify, syllables, toned, toneless
+from resonance_helpers.scoring.text import normalise, simplify, syllables, toned, toneless
 
 FORMS = [
     # script

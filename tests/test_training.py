@@ -13,18 +13,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from resonance_helpers import Workspace, adapter, evaluation, open_workspace, training
-from resonance_helpers.audio import load, write_wav
-from resonance_helpers.base_models import resolve
-from resonance_helpers.consent import Consent, write_consent
-from resonance_helpers.labels import read_labels, write_labels
-from resonance_helpers.messages import ResonanceError
-from resonance_helpers.settings import MAX_NEW_TOKENS, PRACTICE_MODEL, PRESETS, TrainingSettings
-from resonance_helpers.training.data import collate, feature_table
-from resonance_helpers.training.records import Point, best_point, read_split
-from resonance_helpers.utterances import Utterance, load_utterances
-from resonance_helpers.whisper import load_speech_model
-from resonance_helpers.workspace import REPOSITORY
+from resonance_helpers import Workspace, open_workspace
+from resonance_helpers.asr import adapter
+from resonance_helpers.asr.base_models import resolve
+from resonance_helpers.asr.whisper import load_speech_model
+from resonance_helpers.audio.decode import load, write_wav
+from resonance_helpers.core.messages import ResonanceError
+from resonance_helpers.core.settings import MAX_NEW_TOKENS, PRACTICE_MODEL, PRESETS, TrainingSettings
+from resonance_helpers.core.workspace import REPOSITORY
+from resonance_helpers.dataset.consent import Consent, write_consent
+from resonance_helpers.dataset.index import Utterance, load_utterances
+from resonance_helpers.dataset.labels import read_labels, write_labels
+from resonance_helpers.lessons import train_model as training
+from resonance_helpers.lessons.test_model import logic as evaluation
+from resonance_helpers.lessons.train_model.data import collate, feature_table
+from resonance_helpers.lessons.train_model.records import Point, best_point, read_split
 
 Trained = tuple[Workspace, training.TrainingResult, list[training.Event]]
 SHORT = TrainingSettings(steps=12, eval_every=6, warmup_steps=2, augment=())
@@ -140,7 +143,9 @@ def test_the_best_step_has_the_lowest_cer_and_what_one_clip_decides_is_left_to_t
 def test_the_weights_of_the_best_step_are_kept_not_the_last_ones(
     converted_sample: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_module = sys.modules["resonance_helpers.training.train"]  # the package shows its function by that name
+    train_module = sys.modules[
+        "resonance_helpers.lessons.train_model.logic.train"
+    ]  # the package shows its function by that name
     monkeypatch.setattr(train_module._Run, "finish_on_everything", lambda self: {})
     worse_and_worse = itertools.count()
     monkeypatch.setattr(training.trainer, "cer", lambda *_: float(next(worse_and_worse)))

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from resonance_helpers import Workspace
-from resonance_helpers.audio import read_wav
-from resonance_helpers.augmentation import Augmentation
-from resonance_helpers.settings import PRACTICE_MODEL, SAMPLE_RATE, TrainingSettings
-from resonance_helpers.splits import DevSplit
-from resonance_helpers.training.data import Draws, SimilarLengths, augmented_table, collate, feature_table
-from resonance_helpers.utterances import Utterance, load_utterances
-from resonance_helpers.whisper import SpeechModel, load_speech_model
+from resonance_helpers.asr.augmentation import Augmentation
+from resonance_helpers.asr.whisper import SpeechModel, load_speech_model
+from resonance_helpers.audio.decode import read_wav
+from resonance_helpers.core.settings import PRACTICE_MODEL, SAMPLE_RATE, TrainingSettings
+from resonance_helpers.dataset.index import Utterance, load_utterances
+from resonance_helpers.dataset.splits import DevSplit
+from resonance_helpers.lessons.train_model.data import Draws, SimilarLengths, augmented_table, collate, feature_table
 
 WINDOW_S = 4.0
 DRAWS = Draws(Augmentation(TrainingSettings().augment), seed=1)
@@ -38,7 +38,7 @@ def clips(converted_sample: Workspace) -> tuple[Utterance, ...]:
 
 @pytest.fixture(scope="module")
 def speech(converted_sample: Workspace) -> SpeechModel:
-    from resonance_helpers.base_models import resolve
+    from resonance_helpers.asr.base_models import resolve
 
     return load_speech_model(resolve(PRACTICE_MODEL, converted_sample.cache))
 
@@ -157,7 +157,7 @@ def test_the_native_window_is_heard_whatever_else_was_chosen(
 ) -> None:
     """An adapter that never heard it repeats itself without end there."""
     settings = TrainingSettings(native_every=2, **changes)
-    run = importlib.import_module("resonance_helpers.training.train")._Run(
+    run = importlib.import_module("resonance_helpers.lessons.train_model.logic.train")._Run(
         converted_sample, settings, speech, 3.0, DevSplit((), (), "takes"), None, None, None
     )
     table = run._table(clips[:4], 0)

@@ -18,25 +18,28 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from resonance_helpers import ResonanceError, Workspace, adapter, training
-from resonance_helpers.messages import LANGUAGES, message
-from resonance_helpers.settings import TrainingSettings
-from resonance_helpers.training.records import RunLog
-from resonance_helpers.training.trainer import SpeechTrainer, is_out_of_memory
-from resonance_helpers.widgets import live_training
+from resonance_helpers import ResonanceError, Workspace
+from resonance_helpers.asr import adapter
+from resonance_helpers.core.messages import LANGUAGES, message
+from resonance_helpers.core.settings import TrainingSettings
+from resonance_helpers.lessons import train_model as training
+from resonance_helpers.lessons.train_model import live_training
+from resonance_helpers.lessons.train_model.records import RunLog
+from resonance_helpers.lessons.train_model.trainer import SpeechTrainer, is_out_of_memory
 
 EFFECTS = (*TrainingSettings().augment, "spectrum")  # all the chance that a run has
 SETTINGS = TrainingSettings(steps=12, eval_every=3, warmup_steps=2, patience=9, augment=EFFECTS)
 CHILD = """
 import sys
 from pathlib import Path
-from resonance_helpers import Workspace, training
-from resonance_helpers.settings import TrainingSettings
+from resonance_helpers import Workspace
+from resonance_helpers.lessons import train_model
+from resonance_helpers.core.settings import TrainingSettings
 data, output = map(Path, sys.argv[1:])
 effects = (*TrainingSettings().augment, "spectrum")
 settings = TrainingSettings(steps=12, eval_every=3, warmup_steps=2, patience=9, augment=effects)
 workspace = Workspace(data, output, "sample", is_sample=True)
-training.train(workspace, settings, should_stop=lambda: print("step", flush=True))
+train_model.train(workspace, settings, should_stop=lambda: print("step", flush=True))
 """
 
 

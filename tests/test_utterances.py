@@ -6,10 +6,9 @@ import pytest
 from sounds import put
 
 from resonance_helpers import ResonanceError, Workspace
-from resonance_helpers.labels import Label, read_labels
-from resonance_helpers.messages import LANGUAGES, message
-from resonance_helpers.settings import MIN_RECORDINGS
-from resonance_helpers.utterances import (
+from resonance_helpers.core.messages import LANGUAGES, message
+from resonance_helpers.core.settings import MIN_RECORDINGS
+from resonance_helpers.dataset.index import (
     Conversion,
     Recordings,
     data_hash,
@@ -20,6 +19,7 @@ from resonance_helpers.utterances import (
     repaired,
     write_index,
 )
+from resonance_helpers.dataset.labels import Label, read_labels
 
 
 @pytest.fixture

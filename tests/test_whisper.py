@@ -9,14 +9,15 @@ import pytest
 import torch
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
-from resonance_helpers import Workspace, whisper
-from resonance_helpers.audio import load, read_wav
-from resonance_helpers.base_models import resolve
-from resonance_helpers.messages import ResonanceError
-from resonance_helpers.settings import MAX_NEW_TOKENS, PRACTICE_MODEL, SAMPLE_RATE
-from resonance_helpers.training.data import IGNORED, collate
-from resonance_helpers.utterances import load_utterances
-from resonance_helpers.whisper import SpeechModel, load_speech_model
+from resonance_helpers import Workspace
+from resonance_helpers.asr import whisper
+from resonance_helpers.asr.base_models import resolve
+from resonance_helpers.asr.whisper import SpeechModel, load_speech_model
+from resonance_helpers.audio.decode import load, read_wav
+from resonance_helpers.core.messages import ResonanceError
+from resonance_helpers.core.settings import MAX_NEW_TOKENS, PRACTICE_MODEL, SAMPLE_RATE
+from resonance_helpers.dataset.index import load_utterances
+from resonance_helpers.lessons.train_model.data import IGNORED, collate
 
 
 @pytest.fixture(scope="module")

@@ -13,37 +13,45 @@ from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 
-from resonance_helpers.messages import message
-from resonance_helpers.widgets.fallback import VIEW, as_html
-from resonance_helpers.workflows.lessons import _leave_to_read
-from resonance_helpers.workspace import REPOSITORY
+from resonance_helpers.core.messages import message
+from resonance_helpers.core.workspace import REPOSITORY
+from resonance_helpers.studies.lessons import _leave_to_read
+from resonance_helpers.ui.fallback import VIEW, as_html
 
 PREPARE = f"""
 import sys
 sys.path.insert(0, {str(REPOSITORY)!r})
 from pathlib import Path
 from types import SimpleNamespace
-from resonance_helpers import open_workspace, recordings, widgets
-from resonance_helpers.workflows import Forgetting
+from resonance_helpers import open_workspace
+from resonance_helpers.lessons import connect_app, serve_model, upload_recordings
+from resonance_helpers.studies import Forgetting
 workspace = open_workspace(output_dir=OUT, patient_id="sample")
 """
 # A widget as a lesson shows it, and words that a reader of the page finds
 SHOWN = {
-    "widgets.ConsentForm(workspace)": ["widget.consent.intro", "widget.consent.given_by.hint", "widget.consent.save"],
-    "widgets.ForgetForm(Forgetting.of(workspace))": ["widget.forget.intro", "widget.forget.look"],
-    "widgets.PhraseList(workspace)": ["我想喝水", "widget.phrases.save", "widget.phrases.number"],
-    "widgets.Recorder(workspace)": ["我很疼"],
-    "widgets.LongRecording(workspace)": ["phone.long.upload"],
-    "widgets.TakeIn(workspace)": ["phone.take.upload", "phone.take.read"],
-    "widgets.LabelEditor(workspace, recordings.check(workspace))": ["widget.editor.save", "widget.editor.text"],
-    "widgets.SecondOpinion(workspace, None)": ["widget.opinion.button"],
-    "widgets.ServicePanel(None)": ["widget.service.off", "widget.service.start"],
-    "widgets.TryIt(None, [Path('a.wav'), Path('b.wav')])": ["a.wav", "widget.try.send"],
-    "widgets.PhoneCodes(workspace, 'http://127.0.0.1:6006')": ["widget.codes.page", "widget.codes.app"],
+    "upload_recordings.ConsentForm(workspace)": [
+        "widget.consent.intro",
+        "widget.consent.given_by.hint",
+        "widget.consent.save",
+    ],
+    "upload_recordings.ForgetForm(Forgetting.of(workspace))": ["widget.forget.intro", "widget.forget.look"],
+    "upload_recordings.PhraseList(workspace)": ["我想喝水", "widget.phrases.save", "widget.phrases.number"],
+    "upload_recordings.Recorder(workspace)": ["我很疼"],
+    "upload_recordings.LongRecording(workspace)": ["phone.long.upload"],
+    "upload_recordings.TakeIn(workspace)": ["phone.take.upload", "phone.take.read"],
+    "upload_recordings.LabelEditor(workspace, upload_recordings.check(workspace))": [
+        "widget.editor.save",
+        "widget.editor.text",
+    ],
+    "upload_recordings.SecondOpinion(workspace, None)": ["widget.opinion.button"],
+    "serve_model.ServicePanel(None)": ["widget.service.off", "widget.service.start"],
+    "serve_model.TryIt(None, [Path('a.wav'), Path('b.wav')])": ["a.wav", "widget.try.send"],
+    "connect_app.PhoneCodes(workspace, 'http://127.0.0.1:6006')": ["widget.codes.page", "widget.codes.app"],
 }
 LINK = "[docs](../docs/app-contract.md)"
 SECRET = """
-codes = widgets.PhoneCodes(workspace, 'http://127.0.0.1:6006')
+codes = connect_app.PhoneCodes(workspace, 'http://127.0.0.1:6006')
 key = codes.show("page").rpartition("#")[2]
 Path(OUT, "key").write_text(key)
 codes

@@ -18,14 +18,34 @@ from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from resonance_helpers import ResonanceError, charts, widgets
-from resonance_helpers.charts.markup import Markup
-from resonance_helpers.consent import read_consent, require_consent
-from resonance_helpers.messages import message
-from resonance_helpers.recordings import RecordingsCheck, Row, Totals
-from resonance_helpers.training.records import Event, Guess, Point
-from resonance_helpers.widgets import learning, live_training, progress_bar
-from resonance_helpers.workspace import Workspace
+from resonance_helpers import ResonanceError, studies, ui
+from resonance_helpers.core.messages import message
+from resonance_helpers.core.workspace import Workspace
+from resonance_helpers.dataset.consent import read_consent, require_consent
+from resonance_helpers.lessons import (
+    check_gpu,
+    connect_app,
+    connect_server,
+    convert_audio,
+    export_weights,
+    install_tools,
+    serve_model,
+    test_model,
+    train_model,
+    upload_recordings,
+)
+from resonance_helpers.lessons.serve_model.try_it import TryIt
+from resonance_helpers.lessons.train_model import live_training
+from resonance_helpers.lessons.train_model.live_training import LiveTraining
+from resonance_helpers.lessons.train_model.records import Event, Guess, Point
+from resonance_helpers.lessons.upload_recordings.checking import RecordingsCheck, Row, Totals
+from resonance_helpers.lessons.upload_recordings.consent_form import ConsentForm
+from resonance_helpers.lessons.upload_recordings.view import show_recordings
+from resonance_helpers.ui import output, progress_bar
+from resonance_helpers.ui.errors import install_friendly_errors
+from resonance_helpers.ui.html import Markup
+from resonance_helpers.ui.output import player, service_log, show_link
+from resonance_helpers.ui.progress_bar import progress
 
 
 class Screen:
@@ -52,16 +72,24 @@ def lang(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
     shown = Screen()
-    for module in ("lines", "progress_bar", "live_training", "recordings", "consent_form", "try_it", "errors"):
-        monkeypatch.setattr(f"resonance_helpers.widgets.{module}.display", shown.display)
+    for module in (
+        "ui.output",
+        "ui.progress_bar",
+        "ui.errors",
+        "lessons.train_model.live_training",
+        "lessons.upload_recordings.view",
+        "lessons.upload_recordings.consent_form",
+        "lessons.serve_model.try_it",
+    ):
+        monkeypatch.setattr(f"resonance_helpers.{module}.display", shown.display)
     return shown
 
 
 # ── Errors and lines, in a real kernel ───────────────────────────────────────
 CELLS = [
-    "from resonance_helpers import ResonanceError, open_workspace, widgets\nwidgets.install_friendly_errors()",
-    "widgets.check(True, '显存够用')\nwidgets.check(False, '没有 labels.json', '回到第四课')",
-    "bar = widgets.progress('转换录音')\nfor done in range(1, 4):\n    bar(done, 3)",
+    "from resonance_helpers import ResonanceError, open_workspace, ui\nui.install_friendly_errors()",
+    "ui.check(True, '显存够用')\nui.check(False, '没有 labels.json', '回到第四课')",
+    "bar = ui.progress('转换录音')\nfor done in range(1, 4):\n    bar(done, 3)",
     "open_workspace(patient_id='Real Name')",
     "1 / 0",
 ]
@@ -115,7 +143,7 @@ def test_checks_and_progress_are_readable_in_an_executed_notebook(executed: nbfo
 
 def test_outside_ipython_nothing_happens() -> None:
     before = sys.excepthook
-    widgets.install_friendly_errors()
+    install_friendly_errors()
     assert sys.excepthook is before
 
 
@@ -123,7 +151,7 @@ def test_outside_ipython_nothing_happens() -> None:
 def test_progress_tells_the_time_left(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 0.0, 30.0, 30.0, 60.0, 60.0]).__next__
     monkeypatch.setattr(progress_bar.time, "monotonic", clock)
-    bar = widgets.progress("训练")
+    bar = progress("训练")
     bar(1, 4)
     assert message("widget.progress.left", time=progress_bar.duration(90)) in screen.words()
     bar(4, 4)
@@ -152,7 +180,7 @@ def result(**changes: Any) -> Any:
 
 
 def test_live_training_grows_in_place_and_stops_when_asked(screen: Screen, lang: str) -> None:
-    live = widgets.LiveTraining(60)
+    live = LiveTraining(60)
     places = len(screen.shown)
     live.on_event(event(5, loss=2.0))
     live.on_event(event(20, cer=0.5))
@@ -167,7 +195,7 @@ def test_live_training_grows_in_place_and_stops_when_asked(screen: Screen, lang:
 
 
 def test_what_is_measured_again_takes_the_place_of_what_was_lost(screen: Screen) -> None:
-    live = widgets.LiveTraining(60)
+    live = LiveTraining(60)
     for step, cer in ((5, None), (20, 0.5), (25, None), (40, 0.3), (25, None)):  # memory ran out after step 40
         live.on_event(event(step, cer, loss=float(step)))
     live._stop_listening()
@@ -176,7 +204,7 @@ def test_what_is_measured_again_takes_the_place_of_what_was_lost(screen: Screen)
 
 @pytest.mark.parametrize(("price", "said"), [(0.0, False), (2.4, True)])
 def test_what_a_rented_machine_costs_is_said_once_its_speed_is_known(screen: Screen, price: float, said: bool) -> None:
-    live = widgets.LiveTraining(60, yuan_per_hour=price)
+    live = LiveTraining(60, yuan_per_hour=price)
     live.on_event(event(5, loss=2.0))
     live._stop_listening()
     assert (message("widget.training.cost", yuan="0.03") in screen.words()) == said  # (5 + 42) s at 2.4 yuan an hour
@@ -184,18 +212,18 @@ def test_what_a_rented_machine_costs_is_said_once_its_speed_is_known(screen: Scr
 
 def test_only_the_first_interrupt_is_taken_and_only_while_training(screen: Screen) -> None:
     usual = signal.getsignal(signal.SIGINT)
-    live = widgets.LiveTraining(60)
+    live = LiveTraining(60)
     signal.raise_signal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
-    widgets.LiveTraining(60).finish(result())
+    LiveTraining(60).finish(result())
     assert signal.getsignal(signal.SIGINT) is usual and live.should_stop()
 
 
 STOPPABLE = """
 import time
-from resonance_helpers import widgets
-live = widgets.LiveTraining(1000)
+from resonance_helpers.lessons.train_model import LiveTraining
+live = LiveTraining(1000)
 print("ready", flush=True)
 end = time.monotonic() + 30
 while not live.should_stop() and time.monotonic() < end:
@@ -218,7 +246,7 @@ def test_the_notebooks_interrupt_stops_training_and_the_cell_ends_well() -> None
         assert said[-1] == "stopped\n"
         # a cell that fails gives the interrupt back
         # (stop_on_error would abort the next request if it came within the same moment)
-        fails = "live = widgets.LiveTraining(1)\n1 / 0"
+        fails = "live = LiveTraining(1)\n1 / 0"
         failed = client.execute(fails, reply=True, timeout=60, stop_on_error=False)
         assert failed["content"]["status"] == "error"
         check = "import signal\nassert signal.getsignal(signal.SIGINT) != live._stop"
@@ -229,11 +257,11 @@ def test_the_notebooks_interrupt_stops_training_and_the_cell_ends_well() -> None
 
 
 def test_a_finished_run_looks_the_same_live_and_from_its_folder(screen: Screen) -> None:
-    live = widgets.LiveTraining(60)
+    live = LiveTraining(60)
     live.finish(result())
     seen_live = screen.words()
     screen.shown.clear()
-    widgets.LiveTraining.redraw(result())
+    LiveTraining.redraw(result())
     assert screen.words() in seen_live
     assert message("chart.practice") in seen_live and message("training.stopped.early") in seen_live
     assert message("chart.curve.best", step=40, cer="0.10") in seen_live
@@ -255,7 +283,7 @@ def recording(text: str, level: str, reasons: tuple[str, ...] = ()) -> Row:
 
 def test_recordings_that_need_a_look_are_listed_with_the_reason(screen: Screen) -> None:
     rows = (recording("我疼", "ok"), recording("停", "again", ("声音太小，靠近一点再录。",)))
-    widgets.show_recordings(RecordingsCheck(rows, (), (), (), (), Totals(2, 2, 1, 2.0)))
+    show_recordings(RecordingsCheck(rows, (), (), (), (), Totals(2, 2, 1, 2.0)))
     table = screen.shown[-1].alt
     assert "停.wav" in table and "声音太小" in table and "我疼.wav" not in table
     assert message("widget.recordings.counted", shown=1, total=2) in table
@@ -288,7 +316,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_player_plays_this_very_file_or_says_that_it_cannot(
     lab: Path, tmp_path: Path, where: str, link: str | None
 ) -> None:
-    shown = widgets.player(tmp_path / where)._repr_mimebundle_()
+    shown = player(tmp_path / where)._repr_mimebundle_()
     found = re.search(r'src="([^"]+)"', shown["text/html"])
     assert (found and found[1]) == link
     if link is None:
@@ -298,16 +326,16 @@ def test_a_player_plays_this_very_file_or_says_that_it_cannot(
 def test_a_link_in_the_folder_of_jupyterlab_may_lead_out_of_it(lab: Path, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (lab / "data").symlink_to(tmp_path / "disk")
-    assert 'src="../data/a.wav"' in widgets.player(lab / "data" / "a.wav")._repr_mimebundle_()["text/html"]
+    assert 'src="../data/a.wav"' in player(lab / "data" / "a.wav")._repr_mimebundle_()["text/html"]
 
 
 def test_what_jupyterlab_cannot_reach_is_named_without_a_link(
     lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pieces: list[Any] = []
-    monkeypatch.setattr(learning, "display", pieces.append)
+    monkeypatch.setattr(output, "display", pieces.append)
     for path in (tmp_path / "report.html", lab / "report.html"):
-        widgets.show_link(path, "报告")
+        show_link(path, "报告")
     outside, inside = (piece._repr_mimebundle_()["text/html"] for piece in pieces)
     assert "href" not in outside and str(tmp_path / "report.html") in outside and 'href="../report.html"' in inside
 
@@ -317,16 +345,16 @@ def test_a_player_links_to_the_file_and_holds_no_sound(tmp_path: Path, monkeypat
     notebooks.mkdir()
     data.mkdir()
     monkeypatch.chdir(notebooks)
-    player = widgets.player(data / "我想 喝水.wav")
-    assert 'src="../%E6%95%B0' in player and "data:" not in player
-    assert "<1>" not in player and "我想 喝水.wav" in player.alt
+    played = player(data / "我想 喝水.wav")
+    assert 'src="../%E6%95%B0' in played and "data:" not in played
+    assert "<1>" not in played and "我想 喝水.wav" in played.alt
 
 
 # ── Consent ──────────────────────────────────────────────────────────────────
 @pytest.fixture
 def form(tmp_path: Path) -> Iterator[tuple[Workspace, Any]]:
     workspace = Workspace(tmp_path, tmp_path / "out", "someone")
-    yield workspace, widgets.ConsentForm(workspace)
+    yield workspace, ConsentForm(workspace)
 
 
 def fill(form: Any) -> None:
@@ -382,7 +410,7 @@ def test_trying_a_recording_shows_the_answer_and_its_limits(tmp_path: Path) -> N
         asked.append(path)
         return Facts(text="<我疼>" if path.name == "a.wav" else "")
 
-    trial = widgets.TryIt(transcribe, [tmp_path / "a.wav", tmp_path / "b.wav"])
+    trial = TryIt(transcribe, [tmp_path / "a.wav", tmp_path / "b.wav"])
     trial.button.click()
     assert asked == [tmp_path / "a.wav"]
     assert "&lt;我疼&gt;" in trial.answer.value and message("widget.try.limits") in trial.answer.value
@@ -395,36 +423,52 @@ def test_a_service_that_is_down_answers_with_its_sentence(tmp_path: Path) -> Non
     def fail(_: Path) -> Facts:
         raise ResonanceError("RZ-0003", path="x")
 
-    trial = widgets.TryIt(fail, [tmp_path / "a.wav"])
+    trial = TryIt(fail, [tmp_path / "a.wav"])
     trial.button.click()
     assert "RZ-0003" in trial.answer.value
 
 
 def test_the_log_shows_its_end(tmp_path: Path) -> None:
     log = tmp_path / "service.log"
-    assert widgets.service_log(log).alt == message("widget.log.empty")
+    assert service_log(log).alt == message("widget.log.empty")
     log.write_text("\n".join(f"line {i} <b>" for i in range(50)), encoding="utf-8")
-    shown = widgets.service_log(log, lines=3)
+    shown = service_log(log, lines=3)
     assert shown.alt.splitlines() == ["line 47 <b>", "line 48 <b>", "line 49 <b>"]
     assert "<b>" not in shown
 
 
+PACKAGES = (
+    ui,
+    studies,
+    check_gpu,
+    connect_server,
+    install_tools,
+    upload_recordings,
+    convert_audio,
+    train_model,
+    test_model,
+    export_weights,
+    serve_model,
+    connect_app,
+)
+
+
 # ── The public surface ───────────────────────────────────────────────────────
 def test_every_public_name_is_there() -> None:
-    for package in (widgets, charts):
+    for package in PACKAGES:
         for name in package.__all__:
             assert getattr(package, name) is getattr(package, name), name  # the same when asked again
         modules = {path.stem for path in Path(str(package.__file__)).parent.glob("*.py")}
         assert not modules & set(package.__all__), "a module of that name would take the function's place"
     with pytest.raises(AttributeError):
-        widgets.no_such_widget  # noqa: B018
+        ui.no_such_widget  # noqa: B018
 
 
 def test_the_first_lessons_need_no_ipywidgets() -> None:
     script = """
 import json, sys
-from resonance_helpers import widgets
-widgets.install_friendly_errors(), widgets.check(True, "x"), widgets.html_table(["a"], [["b"]]), widgets.progress("x")
+from resonance_helpers import ui
+ui.install_friendly_errors(), ui.check(True, "x"), ui.html_table(["a"], [["b"]]), ui.progress("x")
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-from resonance_helpers.messages import ResonanceError
-from resonance_helpers.settings import WINDOW_LADDER_S, WINDOW_SLACK_S
-from resonance_helpers.windows import allow_short_windows, choose_window, native_window_s
+from resonance_helpers.asr.windows import allow_short_windows, choose_window, native_window_s
+from resonance_helpers.core.messages import ResonanceError
+from resonance_helpers.core.settings import WINDOW_LADDER_S, WINDOW_SLACK_S
 
 
 @pytest.fixture(scope="module")

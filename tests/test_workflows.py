@@ -12,11 +12,11 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from resonance_helpers import ResonanceError
-from resonance_helpers.messages import LANGUAGES, message
-from resonance_helpers.settings import PRACTICE_MODEL
-from resonance_helpers.workflows import LessonResult, run_lessons
-from resonance_helpers.workflows import lessons as workflows
-from resonance_helpers.workspace import Workspace
+from resonance_helpers.core.messages import LANGUAGES, message
+from resonance_helpers.core.settings import PRACTICE_MODEL
+from resonance_helpers.core.workspace import Workspace
+from resonance_helpers.studies import lessons as workflows
+from resonance_helpers.studies.lessons import LessonResult, run_lessons
 
 PARAMETERS = 'DATA_DIR = ""\nOUTPUT_DIR = ""\nSTEPS = 120  # training steps\n'
 WRITE = (
@@ -104,7 +104,7 @@ def test_lessons_run_in_order_with_their_parameters_in_the_notebooks_folder(
 def test_a_failing_lesson_stops_the_run_and_a_resumed_run_goes_on_from_it(lessons, data: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     count = "with (out / 'log.txt').open('a') as log:\n    log.write('{0} ')\n"
-    needs = "from resonance_helpers.workspace import require\nrequire(out / 'conversion.json', 5)\n"
+    needs = "from resonance_helpers.core.workspace import require\nrequire(out / 'conversion.json', 5)\n"
     lessons(n05=WRITE + count.format(5), n06=WRITE + needs + count.format(6), n07=WRITE + count.format(7))
 
     with pytest.raises(ResonanceError) as caught:

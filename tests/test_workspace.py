@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from resonance_helpers import ResonanceError
-from resonance_helpers.workspace import (
+from resonance_helpers.core.workspace import (
     locked,
     make_folder,
     open_private,

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import segno
 
-from ..messages import ResonanceError
+from ..core.messages import ResonanceError
 
 ROUTE = "/transcribe"
 KEY_VARIABLE = "RESONANCE_TOKEN"  # as the service reads it too

@@ -25,7 +25,7 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from ..messages import ResonanceError, language
+from ..core.messages import ResonanceError, language
 from .address import ROUTE, app_address, holds_key, is_this_machine, trusting
 from .explain import content_of, fields, on_the_way, refusal
 

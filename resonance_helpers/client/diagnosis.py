@@ -17,9 +17,9 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from ..messages import ResonanceError, message
-from ..settings import SAMPLE_RATE
-from ..workspace import SAMPLE_DIR
+from ..core.messages import ResonanceError, message
+from ..core.settings import SAMPLE_RATE
+from ..core.workspace import SAMPLE_DIR
 from .address import ROUTE, app_address, holds_key, is_this_machine, shown, without_key
 from .calls import ResonanceClient, authorization, connection
 from .explain import NOT_READY, content_of, fields, not_ours, on_the_way, refusal

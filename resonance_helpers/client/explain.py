@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ..messages import ResonanceError, message
+from ..core.messages import ResonanceError, message
 from .address import shown
 
 NOT_READY = (502, 503, 504)  # what a proxy answers while the service behind it is not there

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datasets
 import evaluate
 
-from . import cer
+from .error_rates import cer
 
 
 class ChineseCER(evaluate.Metric):

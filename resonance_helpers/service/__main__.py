@@ -8,9 +8,9 @@ import os
 import sys
 from pathlib import Path
 
-from ..messages import ResonanceError, make_console_print_everything
-from ..settings import ServiceSettings
-from ..workspace import require_unicode_names
+from ..core.messages import ResonanceError, make_console_print_everything
+from ..core.settings import ServiceSettings
+from ..core.workspace import require_unicode_names
 from . import certificates
 from .server import serve
 

@@ -14,7 +14,7 @@ from fastapi import APIRouter, File, Request, Response, UploadFile
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 
-from ..messages import ResonanceError
+from ..core.messages import ResonanceError
 from .registry import AdapterRegistry, Served
 
 

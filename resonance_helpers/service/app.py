@@ -26,11 +26,11 @@ from starlette.formparsers import MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from .. import __version__
-from ..messages import ResonanceError
-from ..settings import ServiceSettings
-from ..text import Script, normalise, show
-from ..transcript import check
-from ..workspace import megabytes
+from ..core.messages import ResonanceError
+from ..core.settings import ServiceSettings
+from ..core.workspace import megabytes
+from ..dataset.transcript import check
+from ..scoring.text import Script, normalise, show
 from . import adapter_routes, openai_routes, page_routes
 from .corrections import LONGEST, Corrections
 from .engine import LOADING_S, Answer, Engine, Speaks

@@ -18,8 +18,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..messages import ResonanceError
-from ..workspace import disk_full_is_said, locked, replacing, write_text
+from ..core.messages import ResonanceError
+from ..core.workspace import disk_full_is_said, locked, replacing, write_text
 
 if TYPE_CHECKING:
     from cryptography import x509

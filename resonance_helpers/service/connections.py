@@ -26,7 +26,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ..settings import ServiceSettings
+from ..core.settings import ServiceSettings
 from .keys import NOBODY
 
 FILES = 16_384  # that the service asks the system for; its own needs are some dozens

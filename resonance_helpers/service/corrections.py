@@ -20,15 +20,15 @@ from secrets import token_urlsafe
 
 import numpy as np
 
-from ..alike import fingerprint, same_sound
-from ..audio import load
-from ..consent import read_consent, require_consent
-from ..labels import CORRECTIONS, Label, read_labels
-from ..messages import ResonanceError
-from ..settings import SAMPLE_RATE, WINDOW_LADDER_S
-from ..takes import add_take
-from ..utterances import Recordings
-from ..workspace import Workspace
+from ..audio.decode import load
+from ..core.messages import ResonanceError
+from ..core.settings import SAMPLE_RATE, WINDOW_LADDER_S
+from ..core.workspace import Workspace
+from ..dataset.consent import read_consent, require_consent
+from ..dataset.duplicates import fingerprint, same_sound
+from ..dataset.index import Recordings
+from ..dataset.labels import CORRECTIONS, Label, read_labels
+from ..dataset.takes import add_take
 from .keys import Access
 
 KEPT_S = 15 * 60  # as long as a conversation remembers what was said

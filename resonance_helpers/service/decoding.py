@@ -33,8 +33,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import audio, clip_quality
-from ..messages import ResonanceError
+from ..audio import decode as audio
+from ..audio import quality as clip_quality
+from ..core.messages import ResonanceError
 
 MEMORY = 512 * 1024 * 1024  # bytes, beyond what a worker has when it starts
 START_S = 60  # for a process to import its libraries, on a very busy machine

@@ -20,9 +20,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .. import pauses
-from ..messages import ResonanceError
-from ..settings import SAMPLE_RATE, ServiceSettings
+from ..audio import segment as pauses
+from ..core.messages import ResonanceError
+from ..core.settings import SAMPLE_RATE, ServiceSettings
 from .adapters import AdapterCache
 from .decoding import Decoders
 from .metrics import Metrics

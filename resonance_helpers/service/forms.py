@@ -19,7 +19,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from ..messages import ResonanceError, message
+from ..core.messages import ResonanceError, message
 from .problems import language_for
 
 RECORDING = "file"  # the field that is a file, whatever its part of the form says

@@ -18,8 +18,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..messages import ResonanceError
-from ..settings import ServiceSettings
+from ..core.messages import ResonanceError
+from ..core.settings import ServiceSettings
 from . import page_routes
 from .keys import NOBODY, Access, Keyring
 from .metrics import Metrics

@@ -21,8 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from ..messages import ResonanceError
-from ..workspace import check_patient_id, locked, read_json, remove_leftovers, write_json
+from ..core.messages import ResonanceError
+from ..core.workspace import check_patient_id, locked, read_json, remove_leftovers, write_json
 
 KEYS_FILE = "service-keys.json"
 KEY_LENGTH = 16  # characters; the ones that are made here have 43

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..workspace import Workspace
+from ..core.workspace import Workspace
 from .keys import KEYS_FILE, make_key
 
 

@@ -16,8 +16,8 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel, Field
 from starlette.datastructures import FormData
 
-from ..messages import ResonanceError
-from ..text import show
+from ..core.messages import ResonanceError
+from ..scoring.text import show
 from .engine import Answer
 from .forms import RECORDING, FormRoute
 from .keys import Access

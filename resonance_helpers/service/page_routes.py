@@ -15,8 +15,8 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from ..messages import LANGUAGES, catalogue
-from ..settings import PRACTICE_MODEL, ServiceSettings
+from ..core.messages import LANGUAGES, catalogue
+from ..core.settings import PRACTICE_MODEL, ServiceSettings
 from .registry import AdapterRegistry
 
 ABOUT = "about.json"

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import Scope
 
-from ..messages import LANGUAGES, Language, ResonanceError, language, message
+from ..core.messages import LANGUAGES, Language, ResonanceError, language, message
 
 log = logging.getLogger("resonance.service")
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from ..messages import ResonanceError
-from ..settings import ServiceSettings
-from ..workspace import REPOSITORY, Workspace, make_folder, open_private, private_files
+from ..core.messages import ResonanceError
+from ..core.settings import ServiceSettings
+from ..core.workspace import REPOSITORY, Workspace, make_folder, open_private, private_files
 from . import certificates
 from .certificates import Certificate
 from .keys import new_key

@@ -20,10 +20,10 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
-from .. import bundles
-from ..adapter import MANIFEST, Manifest, read_manifest
-from ..messages import ResonanceError
-from ..workspace import check_patient_id, disk_full_is_said, make_folder, put_in_place
+from ..asr import bundle as bundles
+from ..asr.manifest import MANIFEST, Manifest, read_manifest
+from ..core.messages import ResonanceError
+from ..core.workspace import check_patient_id, disk_full_is_said, make_folder, put_in_place
 from .keys import EVERYBODY, Access
 
 STAGING = ".staging-"

@@ -16,9 +16,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..messages import ResonanceError, message
-from ..settings import PRACTICE_MODEL, ServiceSettings
-from ..workspace import Workspace, require
+from ..core.messages import ResonanceError, message
+from ..core.settings import PRACTICE_MODEL, ServiceSettings
+from ..core.workspace import Workspace, require
 from . import certificates
 from .certificates import Certificate
 from .keys import KEYS_FILE, Keyring, new_key, read_keys
@@ -184,8 +184,8 @@ def url_of(host: str, port: int, secure: bool = False) -> str:
 
 
 def _voices(registry: AdapterRegistry, base_model: str, folder: Path) -> WhisperVoices:
-    from ..base_models import resolve
-    from ..whisper import load_speech_model
+    from ..asr.base_models import resolve
+    from ..asr.whisper import load_speech_model
     from .voices import WhisperVoices
 
     name = base_model or registry.base_model

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ..messages import language
-from ..settings import ServiceSettings
-from ..workspace import REPOSITORY, Workspace
+from ..core.messages import language
+from ..core.settings import ServiceSettings
+from ..core.workspace import REPOSITORY, Workspace
 from .certificates import Certificate
 from .server import GRACE_S, adapters_folder
 

@@ -13,11 +13,12 @@ from itertools import compress
 
 import numpy as np
 
-from .. import adapter, listening
-from ..messages import ResonanceError
-from ..settings import SAMPLE_RATE, WINDOW_LADDER_S
-from ..speech_gate import lets_through
-from ..whisper import SpeechModel
+from ..asr import adapter
+from ..asr import rescoring as listening
+from ..asr.vad import lets_through
+from ..asr.whisper import SpeechModel
+from ..core.messages import ResonanceError
+from ..core.settings import SAMPLE_RATE, WINDOW_LADDER_S
 from .engine import Said
 from .registry import AdapterRegistry
 

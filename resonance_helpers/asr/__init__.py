@@ -1,0 +1,1 @@
+"""Speech recognition for one person: base models, Whisper with an adapter, windows, rescoring, VAD, augmentation."""

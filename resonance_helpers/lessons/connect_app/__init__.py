@@ -1,0 +1,18 @@
+"""Lesson 10: an app is a POST with a file; connect one by code, phone page or tunnel."""
+
+from ...core.lazy import lazy_names
+
+_HOMES = {
+    "charts": ("WholeWay", "answered_table", "qr_card", "whole_way_stations"),
+    "phone_codes": ("PhoneCodes",),
+    "view": (
+        "check_answer",
+        "check_whole_way",
+        "show_answer",
+        "show_app_address",
+        "show_request",
+        "show_service_check",
+        "show_whole_way",
+    ),
+}
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)
