@@ -144,7 +144,7 @@ def test_the_weights_of_the_best_step_are_kept_not_the_last_ones(
     converted_sample: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_module = sys.modules[
-        "resonance_helpers.lessons.train_model.logic.train"
+        "resonance_helpers.lessons.train_model.logic"
     ]  # the package shows its function by that name
     monkeypatch.setattr(train_module._Run, "finish_on_everything", lambda self: {})
     worse_and_worse = itertools.count()
