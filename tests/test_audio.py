@@ -712,7 +712,8 @@ BOMBS: dict[str, str | None] = {
 MEASURE = """
 import json, sys
 from pathlib import Path
-from resonance_helpers import ResonanceError, audio
+from resonance_helpers import ResonanceError
+from resonance_helpers.audio import decode as audio
 found = {}
 for path in sys.argv[1:]:
     Path("/proc/self/clear_refs").write_text("5")

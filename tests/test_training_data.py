@@ -157,7 +157,7 @@ def test_the_native_window_is_heard_whatever_else_was_chosen(
 ) -> None:
     """An adapter that never heard it repeats itself without end there."""
     settings = TrainingSettings(native_every=2, **changes)
-    run = importlib.import_module("resonance_helpers.lessons.train_model.logic.train")._Run(
+    run = importlib.import_module("resonance_helpers.lessons.train_model.logic")._Run(
         converted_sample, settings, speech, 3.0, DevSplit((), (), "takes"), None, None, None
     )
     table = run._table(clips[:4], 0)
