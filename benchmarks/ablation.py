@@ -83,7 +83,7 @@ def judged(workspace: Workspace, healthy: Path, base_model: str, window_s: float
     split = split_utterances(load_utterances(workspace), BASE.seed)
     found: dict[str, Any] = {}
     with adapter.using(speech, "default"):
-        for kind, clips in (("known", split.known), ("new", split.new)):
+        for kind, clips in (("known", split.seen), ("new", split.unseen)):
             heard = speech.recognise([read_wav(u.wav) for u in clips], window_s)
             halves = [half(u) for u in clips]
             for part in PARTS:
@@ -102,7 +102,7 @@ def half(utterance: Utterance) -> str:
 
 def rates(references: Sequence[str], heard: Sequence[str]) -> dict[str, float]:
     found = score(references, heard, resamples=10)
-    return {"n": found.n, "cer": found.cer, "exact": found.exact}
+    return {"n": found.n, "cer": found.cer, "exact": found.sentence_accuracy}
 
 
 def table(work: Path) -> str:

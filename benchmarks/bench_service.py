@@ -40,7 +40,7 @@ from resonance_helpers.asr.manifest import MANIFEST
 from resonance_helpers.audio import decode as audio
 from resonance_helpers.core.settings import SAMPLE_RATE, ServiceSettings
 from resonance_helpers.dataset.labels import read_labels
-from resonance_helpers.scoring.error_rates import is_endless, score
+from resonance_helpers.scoring.error_rates import is_repetition, score
 from resonance_helpers.service import process
 from resonance_helpers.service.server import listen
 
@@ -105,7 +105,7 @@ def answered(clips: Sequence[Clip], count: int, theirs: Side, mine: Side, patien
             return found, asked - count
         theirs.ask(clip)
         mine.ask(clip, patient)
-        if not (is_endless(theirs.texts.pop()[1]) or is_endless(mine.texts.pop()[1])):
+        if not (is_repetition(theirs.texts.pop()[1]) or is_repetition(mine.texts.pop()[1])):
             found.append(clip)
     sys.exit(f"only {len(found)} of {len(clips)} clips are answered without repetition by both sides")
 
@@ -154,7 +154,7 @@ class Side:
         said, heard = zip(*self.texts, strict=True)
         return {
             "n": len(heard),
-            "endless": sum(map(is_endless, heard)),
+            "endless": sum(map(is_repetition, heard)),
             "characters": float(np.mean([len(text) for text in heard])),
             "cer": round(score(said, heard).cer, 3),
         }
@@ -329,11 +329,11 @@ def added(
     from resonance_helpers.asr.base_models import resolve
     from resonance_helpers.asr.whisper import load_speech_model
     from resonance_helpers.service.registry import AdapterRegistry
-    from resonance_helpers.service.voices import WhisperVoices
+    from resonance_helpers.service.voices import WhisperRecogniser
 
     torch.set_num_threads(threads)
     registry = AdapterRegistry(root)
-    voices = WhisperVoices(load_speech_model(resolve(base_model, root / "cache"), registry.language), registry)
+    voices = WhisperRecogniser(load_speech_model(resolve(base_model, root / "cache"), registry.language), registry)
     voice, samples = voices.load(patient), clip.samples
     window_s = voices.window_for(voice, len(samples) / SAMPLE_RATE)
 
@@ -417,7 +417,7 @@ def merged(base_model: str, adapter: Path, clips: Sequence[Clip], threads: int, 
             seconds.append(time.perf_counter() - began)
     return spread(seconds[len(sounds) :]) | {
         "characters": float(np.median([len(text) for text in texts])),
-        "endless": sum(map(is_endless, texts)),
+        "endless": sum(map(is_repetition, texts)),
     }
 
 

@@ -22,15 +22,14 @@ from peft import PeftModel
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from resonance_helpers import open_workspace
-from resonance_helpers.asr import adapter
-from resonance_helpers.asr import rescoring as listening
+from resonance_helpers.asr import adapter, rescoring
 from resonance_helpers.asr.base_models import resolve
 from resonance_helpers.asr.whisper import load_speech_model
 from resonance_helpers.audio.decode import read_wav
 from resonance_helpers.core.workspace import Workspace
 from resonance_helpers.dataset.index import load_utterances
 from resonance_helpers.dataset.splits import split_utterances
-from resonance_helpers.scoring.error_rates import is_endless, score
+from resonance_helpers.scoring.error_rates import is_repetition, score
 
 BOUNDED = {"language": "zh", "task": "transcribe", "max_new_tokens": 48}
 
@@ -42,7 +41,7 @@ def windowed(workspace: Workspace, base_model: str) -> Callable[[np.ndarray], st
 
     def hear(samples: np.ndarray) -> str:
         with adapter.using(speech, "default"):
-            return listening.hear(speech, [samples], window_s)[0].text
+            return rescoring.hear(speech, [samples], window_s)[0].text
 
     return hear
 
@@ -72,7 +71,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=100)
     options = parser.parse_args()
     workspace = open_workspace(options.data, options.output, options.patient)
-    known = split_utterances(load_utterances(workspace), 17).known[: options.clips]
+    known = split_utterances(load_utterances(workspace), 17).seen[: options.clips]
     ways = {
         "windowed": windowed(workspace, options.base_model),
         "plain_30s": plain(workspace, options.base_model, **BOUNDED),
@@ -87,8 +86,8 @@ def main() -> None:
             "n": figures.n,
             "cer": round(figures.cer, 3),
             "cer_ci": [round(limit, 3) for limit in figures.cer_ci],
-            "exact": round(figures.exact, 3),
-            "endless": sum(map(is_endless, heard)),
+            "exact": round(figures.sentence_accuracy, 3),
+            "endless": sum(map(is_repetition, heard)),
             "seconds_per_clip": round((time.perf_counter() - began) / len(known), 2),
         }
     print(json.dumps(found, indent=1))

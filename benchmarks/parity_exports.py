@@ -136,7 +136,7 @@ def table(found: dict[str, Asked], truths: list[str]) -> str:
         figures = score(truths, asked.texts)
         lines.append(
             f"| {name} | {asked.bytes / 1e6:.0f} | {asked.load_s:.1f} s | {middle:.2f} s ({low:.2f}–{high:.2f}) "
-            f"| {same}/{n} | {round(figures.exact * n)}/{n} | {figures.cer:.2f} |"
+            f"| {same}/{n} | {round(figures.sentence_accuracy * n)}/{n} | {figures.cer:.2f} |"
         )
     return "\n".join(lines)
 
@@ -154,7 +154,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     workspace = open_workspace(options.data, options.output, options.patient)
     parts = split_utterances(load_utterances(workspace), 17)
-    chosen = [*parts.known[: options.clips], *parts.new[: options.clips]]
+    chosen = [*parts.seen[: options.clips], *parts.unseen[: options.clips]]
     clips, truths = [read_wav(each.wav) for each in chosen], [each.text for each in chosen]
     found = compare(workspace, options.base_model, clips, options.threads)
     print(table(found, truths))

@@ -18,8 +18,7 @@ from typing import Any
 from peft.helpers import rescale_adapter_scale
 
 from resonance_helpers import open_workspace
-from resonance_helpers.asr import adapter
-from resonance_helpers.asr import rescoring as listening
+from resonance_helpers.asr import adapter, rescoring
 from resonance_helpers.asr.base_models import resolve
 from resonance_helpers.asr.whisper import load_speech_model
 from resonance_helpers.audio.decode import read_wav
@@ -38,7 +37,7 @@ def figures(clips: Sequence[Utterance], heard: Sequence[str]) -> dict[str, Any]:
     found = {}
     for part, every in (("chosen on", slice(0, None, 2)), ("reported on", slice(1, None, 2)), ("all", slice(None))):
         one = score([clip.text for clip in clips[every]], heard[every])
-        found[part] = {"n": one.n, "exact": round(one.exact, 3), "cer": round(one.cer, 3)}
+        found[part] = {"n": one.n, "exact": round(one.sentence_accuracy, 3), "cer": round(one.cer, 3)}
     return found
 
 
@@ -54,18 +53,18 @@ def main() -> None:
     split = split_utterances(load_utterances(workspace), TrainingSettings().seed)
     speech = load_speech_model(resolve(options.base_model, workspace.cache))
     window_s = adapter.attach(speech, workspace.adapter).window_s
-    for part, asked in (("known", split.known), ("new", split.new)):
+    for part, asked in (("known", split.seen), ("new", split.unseen)):
         sounds = [read_wav(clip.wav) for clip in asked]
         with adapter.using(speech, "default"):
-            first = speech.hear(sounds, window_s)
-            unsure = [i for i, each in enumerate(first) if listening.is_unsure(each)]
+            first = speech.transcribe(sounds, window_s)
+            unsure = [i for i, each in enumerate(first) if rescoring.is_unsure(each)]
             again = {"once": [each.text for each in first]}
             for strength in STRENGTHS:
                 with rescale_adapter_scale(speech.model, strength):
-                    again[f"greedy at {strength:g}"] = [each.text for each in speech.hear(sounds, window_s)]
+                    again[f"greedy at {strength:g}"] = [each.text for each in speech.transcribe(sounds, window_s)]
             features = speech.features([sounds[i] for i in unsure], window_s)
             for beams in BEAMS:
-                proposed = listening.proposals(speech, features, speech.encode(features), beams)
+                proposed = rescoring.n_best(speech, features, speech.encode(features), beams)
                 for share in SHARES:
                     texts = [each.text for each in first]
                     for i, each in zip(unsure, proposed, strict=True):

@@ -48,8 +48,7 @@ from fastapi import FastAPI
 from strangers import hanging
 
 from resonance_helpers import Workspace
-from resonance_helpers.asr import adapter
-from resonance_helpers.asr import rescoring as listening
+from resonance_helpers.asr import adapter, rescoring
 from resonance_helpers.asr.adapter import CONFIG, WEIGHTS
 from resonance_helpers.asr.base_models import resolve
 from resonance_helpers.asr.manifest import MANIFEST, Manifest
@@ -66,7 +65,7 @@ from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key
 from resonance_helpers.service.problems import STATUS
 from resonance_helpers.service.registry import AdapterRegistry
 from resonance_helpers.service.server import listen, uvicorn_config
-from resonance_helpers.service.voices import WhisperVoices
+from resonance_helpers.service.voices import WhisperRecogniser
 
 CLIENTS, CHANGERS = 8, 2
 CLIPS, WINDOW_S = 4, 4.0
@@ -189,7 +188,7 @@ def _alone(workspace: Workspace, sounds: Sequence[np.ndarray]) -> tuple[str, ...
     speech = _fresh(workspace)
     adapter.attach(speech, workspace.adapter)
     with adapter.using(speech, "default"):
-        return tuple(show([listening.hear(speech, [sound], WINDOW_S)[0].text]) for sound in sounds)
+        return tuple(show([rescoring.hear(speech, [sound], WINDOW_S)[0].text]) for sound in sounds)
 
 
 # ── What is right, and since when ────────────────────────────────────────────
@@ -434,10 +433,10 @@ def running(root: Path, failures: Failures, settings: ServiceSettings) -> Iterat
     """The service in a thread of this process, where failures can be injected; its URL."""
     registry = AdapterRegistry(root)
 
-    def load() -> WhisperVoices:
+    def load() -> WhisperRecogniser:
         speech = load_speech_model(resolve(registry.base_model, root / "cache", on_message=lambda _: None))
         failures.in_decoder(speech)
-        return WhisperVoices(speech, registry)
+        return WhisperRecogniser(speech, registry)
 
     app = create_app(load, registry, Keyring("", root / KEYS_FILE), settings)
     with failures.in_adapters(), _uvicorn(app) as url:

@@ -27,7 +27,7 @@ from resonance_helpers.core.settings import SAMPLE_RATE, TrainingSettings
 from resonance_helpers.core.workspace import Workspace
 from resonance_helpers.dataset.index import Utterance, load_utterances
 from resonance_helpers.dataset.splits import split_utterances
-from resonance_helpers.scoring.error_rates import is_endless, score
+from resonance_helpers.scoring.error_rates import is_repetition, score
 
 SLACKS_S = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
 SIZES, DRAWS = (30, 50, 100), 1000
@@ -59,8 +59,8 @@ def cer_by_slack(workspace: Workspace, known: Sequence[Utterance], base_model: s
                 "n": figures.n,
                 "cer": round(figures.cer, 3),
                 "cer_ci": [round(limit, 3) for limit in figures.cer_ci],
-                "exact": round(figures.exact, 3),
-                "endless": sum(map(is_endless, heard)),
+                "exact": round(figures.sentence_accuracy, 3),
+                "endless": sum(map(is_repetition, heard)),
             }
     return found
 
@@ -75,10 +75,10 @@ def main() -> None:
     options = parser.parse_args()
     workspace = open_workspace(options.data, options.output, options.patient)
     split = split_utterances(load_utterances(workspace), TrainingSettings().seed)
-    seconds = [np.array([u.seconds for u in part]) for part in (split.train, split.known + split.new)]
+    seconds = [np.array([u.seconds for u in part]) for part in (split.train, split.seen + split.unseen)]
     found: dict[str, Any] = {"longer": longer(*seconds)}
     if options.base_model:
-        found["cer"] = cer_by_slack(workspace, split.known, options.base_model)
+        found["cer"] = cer_by_slack(workspace, split.seen, options.base_model)
     print(json.dumps(found, indent=1))
 
 

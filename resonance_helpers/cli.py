@@ -211,9 +211,9 @@ def forget(
 ) -> None:
     with _said_plainly():
         from .client import ResonanceClient
-        from .studies.erase.forget import ADMIN_KEY_VARIABLE, Forgetting
+        from .studies.erase.forget import ADMIN_KEY_VARIABLE, Erasure
 
-        forgetting = Forgetting(patient, data, output or REPOSITORY / "workspaces" / patient, tuple(adapters or ()))
+        forgetting = Erasure(patient, data, output or REPOSITORY / "workspaces" / patient, tuple(adapters or ()))
         if dry_run or not yes:
             typer.echo("\n".join(forgetting.look().lines))
             if dry_run:

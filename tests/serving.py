@@ -21,10 +21,11 @@ from fastapi import FastAPI
 
 from resonance_helpers.asr import adapter
 from resonance_helpers.asr.manifest import Manifest
+from resonance_helpers.asr.whisper import Hypothesis
 from resonance_helpers.core.settings import PRACTICE_MODEL, SAMPLE_RATE, ServiceSettings
 from resonance_helpers.service import server as server_module
 from resonance_helpers.service.certificates import Certificate, trusting
-from resonance_helpers.service.engine import Engine, Said
+from resonance_helpers.service.engine import Engine
 from resonance_helpers.service.problems import STATUS
 
 TOKEN = "a-key-for-tests-only"
@@ -63,14 +64,14 @@ class Voices:
     def clear(self) -> None:
         self.active = ""
 
-    def recognise(self, samples: Sequence[np.ndarray], voice: Voice, window_s: float) -> list[Said]:
+    def recognise(self, samples: Sequence[np.ndarray], voice: Voice, window_s: float) -> list[Hypothesis]:
         self.active = voice.patient_id
         self.batches.append(len(samples))
         time.sleep(self.pause_s)
         self.heard += [len(clip) for clip in samples]
         if self.failure:
             raise self.failure
-        return [Said(ANSWERS[self.active], uncertain=False)] * len(samples)
+        return [Hypothesis(ANSWERS[self.active], truncated=False, unsure=False)] * len(samples)
 
 
 class CarelessEngine(Engine):

@@ -107,7 +107,7 @@ def test_two_patients_on_one_model_stay_apart(base: BaseModel, saved: Path, tmp_
         assert torch.equal(encode(together), alone["b"])
 
 
-# ── Slots ────────────────────────────────────────────────────────────────────
+# ── AdapterSwitch ────────────────────────────────────────────────────────────────────
 def alone(base: BaseModel, folder: Path) -> torch.Tensor:
     speech = load_speech_model(base)
     adapter.attach(speech, folder)
@@ -126,7 +126,7 @@ def test_voices_that_take_turns_in_a_slot_answer_as_each_does_alone(
     ]
     expected = [alone(base, folder) for folder in folders]
     speech = load_speech_model(base)
-    voices, slots = [adapter.load(speech, folder) for folder in folders], adapter.Slots(speech)
+    voices, slots = [adapter.load(speech, folder) for folder in folders], adapter.AdapterSwitch(speech)
     for turn in (0, 1, 0, 2, 1, 2, 0, 0):
         slots.activate(voices[turn])
         assert torch.equal(encode(speech), expected[turn])
@@ -137,7 +137,7 @@ def test_cleared_slots_hold_nobodys_weights(base: BaseModel, saved: Path, tmp_pa
     small = LoraSettings(r=4, alpha=4, target_modules=("q_proj", "v_proj"))
     other = make(base, tmp_path / "c", fill=0.05, lora=small, patient_id="patient-c")
     speech = load_speech_model(base)
-    voices, slots = [adapter.load(speech, folder) for folder in (saved, other)], adapter.Slots(speech)
+    voices, slots = [adapter.load(speech, folder) for folder in (saved, other)], adapter.AdapterSwitch(speech)
     for voice in voices:
         slots.activate(voice)
     expected = encode(speech)
@@ -150,7 +150,7 @@ def test_cleared_slots_hold_nobodys_weights(base: BaseModel, saved: Path, tmp_pa
 
 def test_a_voice_that_does_not_fit_leaves_the_slot_to_nobody(base: BaseModel, saved: Path) -> None:
     speech = load_speech_model(base)
-    good, slots = adapter.load(speech, saved), adapter.Slots(speech)
+    good, slots = adapter.load(speech, saved), adapter.AdapterSwitch(speech)
     bad = replace(good, weights=dict([*good.weights.items()][1:]))
     slots.activate(good)
     expected = encode(speech)

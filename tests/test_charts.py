@@ -30,7 +30,7 @@ from resonance_helpers.lessons.convert_audio.charts import rates_and_spectra
 from resonance_helpers.lessons.convert_audio.logic import RateComparison, RateVersion
 from resonance_helpers.lessons.export_weights.charts import bundle_sizes, bundle_table, offers_table
 from resonance_helpers.lessons.export_weights.place import KINDS
-from resonance_helpers.lessons.serve_model.charts import Answer, latency, where_things_run
+from resonance_helpers.lessons.serve_model.charts import TimedAnswer, latency, where_things_run
 from resonance_helpers.lessons.test_model.charts import (
     another_ten,
     before_after,
@@ -38,12 +38,12 @@ from resonance_helpers.lessons.test_model.charts import (
     diff_html,
     eight_of_ten,
     eight_of_ten_words,
-    flips_table,
+    polarity_table,
 )
 from resonance_helpers.lessons.train_model.charts import guesses_table, presets_table, training_curve
 from resonance_helpers.lessons.train_model.records import Guess, Point
 from resonance_helpers.lessons.upload_recordings.charts import VERDICTS, waveforms
-from resonance_helpers.lessons.upload_recordings.checking import Row
+from resonance_helpers.lessons.upload_recordings.checking import RecordingRow
 from resonance_helpers.scoring.error_rates import Score, score
 from resonance_helpers.ui import plots as style
 from resonance_helpers.ui.guide import closing, cost_table, expected_effect_table, faq, success_mark
@@ -60,9 +60,9 @@ def lang(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return str(request.param)
 
 
-def row(text: str, level: str, seconds: float = 2.0) -> Row:
+def row(text: str, level: str, seconds: float = 2.0) -> RecordingRow:
     envelope = np.hanning(200).astype(np.float32) if level != "unusable" else np.zeros(0, np.float32)
-    return Row(f"{text}.wav", text, 1, None, f"{text}.wav", seconds, envelope, None, level, (), ())
+    return RecordingRow(f"{text}.wav", text, 1, None, f"{text}.wav", seconds, envelope, None, level, (), ())
 
 
 def comparison() -> RateComparison:
@@ -87,7 +87,8 @@ def scores() -> tuple[Score, Score]:
 
 def report(known: bool = True, new: bool = True) -> Facts:
     both = Facts(before=scores()[0], after=scores()[1])
-    return Facts(known=both if known else None, new=both if new else None)
+    shown = {"known": both} if known else {}
+    return Facts(tested=shown | ({"new": both} if new else {}))
 
 
 def bundle() -> Facts:
@@ -114,7 +115,7 @@ def every_picture(lang: str) -> dict[str, tuple[style.Picture, np.ndarray]]:
             "ten": eight_of_ten(scores()[1], practice=True),
             "before and after": before_after(report(), practice=True),
             "bundle": bundle_sizes(bundle(), 967_000_000, practice=True),
-            "latency": latency([Answer("sample", "我疼", 0.2)] * 3, practice=True),
+            "latency": latency([TimedAnswer("sample", "我疼", 0.2)] * 3, practice=True),
             "where": where_things_run(WIDEST_URL, "openai/whisper-large-v3-turbo", ["sample"]),
             "whole way": whole_way_stations(whole_way()),
             "whole way heard right": whole_way_stations(whole_way(text="我想去外面走一走看一看")),
@@ -259,7 +260,7 @@ def test_few_clips_give_a_wider_range_than_many() -> None:
 
 
 def test_dots_do_not_say_all_of_ten_when_one_was_wrong() -> None:
-    assert "10 句对 9 句" in eight_of_ten_words(replace(scores()[1], n=34, exact=33 / 34))
+    assert "10 句对 9 句" in eight_of_ten_words(replace(scores()[1], n=34, sentence_accuracy=33 / 34))
 
 
 def test_dots_are_filled_for_the_sentences_that_came_out_right() -> None:
@@ -273,7 +274,7 @@ def test_bars_and_intervals_are_the_scores() -> None:
     assert [bar.get_height() for bar in exact_axes.patches] == [0.0, 0.8]
     after = scores()[1]
     segment = exact_axes.collections[1].get_segments()[0]
-    assert segment[:, 1] == pytest.approx(after.exact_ci)
+    assert segment[:, 1] == pytest.approx(after.sentence_accuracy_ci)
 
 
 # ── Tables and text ──────────────────────────────────────────────────────────
@@ -299,11 +300,11 @@ def test_text_from_files_cannot_become_html() -> None:
     tables = [
         table_html([evil], [[evil]], evil, [evil]),
         clips_table([heard]),
-        flips_table([(evil, evil, "number")]),
+        polarity_table([(evil, evil, "number")]),
         guesses_table([Guess(1, evil, evil)]),
         bundle_table(Facts(files=((evil, 1, evil),))),
         offers_table([Facts(kind="merged", bytes=1, window_s=4.0, refused=evil)]),
-        answered_table([Answer(evil, evil, 0.1)]),
+        answered_table([TimedAnswer(evil, evil, 0.1)]),
         qr_card("", evil),
         memory_bars_svg([Need(evil, 8, 1.0)], 2.0),
         tunnel_svg(Facts(hostname=evil, is_server=True), evil, 1, 2),

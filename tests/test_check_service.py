@@ -15,7 +15,7 @@ from test_service_tls import serving as serving_tls
 from typer.testing import CliRunner
 
 from resonance_helpers.cli import app as cli
-from resonance_helpers.client import Step, check_service, diagnosis, read_key
+from resonance_helpers.client import CheckStep, check_service, diagnosis, read_key
 from resonance_helpers.client.address import KEY_VARIABLE
 from resonance_helpers.core.messages import LANGUAGES, ResonanceError, message
 from resonance_helpers.core.settings import PRACTICE_MODEL
@@ -42,7 +42,7 @@ def url(root: Path) -> Iterator[str]:
         yield address
 
 
-def failed(steps: tuple[Step, ...], last: str, code: str) -> str:
+def failed(steps: tuple[CheckStep, ...], last: str, code: str) -> str:
     """The words of the one step that failed, which is the ``last``."""
     assert [step.name for step in steps] == ALL[: ALL.index(last) + 1]
     assert [step.ok for step in steps] == [True] * (len(steps) - 1) + [False]

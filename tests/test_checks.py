@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sounds import encoded, put, voice, wav
 
 from resonance_helpers import ResonanceError, Workspace, open_workspace
-from resonance_helpers.asr import vad as speech_gate
+from resonance_helpers.asr import vad
 from resonance_helpers.audio import decode as audio
 from resonance_helpers.audio import quality as clip_quality
 from resonance_helpers.audio import segment as pauses
@@ -27,7 +27,7 @@ from resonance_helpers.lessons import upload_recordings
 from resonance_helpers.lessons.convert_audio import logic as conversion
 from resonance_helpers.lessons.upload_recordings import hints_form as second_opinion
 from resonance_helpers.lessons.upload_recordings import view as recordings_widget
-from resonance_helpers.lessons.upload_recordings.charts import close_up, waveforms
+from resonance_helpers.lessons.upload_recordings.charts import draw_clip_view, waveforms
 from resonance_helpers.lessons.upload_recordings.hints import odd_paces, written_differently
 from resonance_helpers.lessons.upload_recordings.hints_form import SecondOpinion
 from resonance_helpers.lessons.upload_recordings.session import Session
@@ -161,7 +161,7 @@ def test_longer_than_the_window(good: list[np.ndarray]) -> None:
 def test_an_offset_changes_no_verdict_hides_no_voice_and_no_copy(good: list[np.ndarray]) -> None:
     moved = [(clip / 2 + 0.4).astype(np.float32) for clip in good]
     assert [codes(clip) for clip in moved] == [()] * len(good)
-    assert speech_gate.lets_through(moved, 0.3) == speech_gate.lets_through(good, 0.3)
+    assert vad.is_speech(moved, 0.3) == vad.is_speech(good, 0.3)
     assert [pauses.cut(clip, 1.0, 2.0) for clip in moved] == [pauses.cut(clip, 1.0, 2.0) for clip in good]
     prints = [fingerprint(clip, SAMPLE_RATE) for clip in [*good, *moved]]
     assert same_sound(prints) == [(n, n + len(good)) for n in range(len(good))]
@@ -436,16 +436,16 @@ def test_a_close_up_shows_where_the_sound_is_and_what_is_cut_off(workspace: Work
     ):
         row = relabelled(workspace, **{name: (wav(samples), "打开窗户四")}).rows[-1]
         assert code in row.codes
-        clip = upload_recordings.close_up(workspace, row)
+        clip = upload_recordings.load_clip_view(workspace, row)
         assert clip is not None and clip.mel.shape[0] == 80 and clip.mel.max() == 0
         assert clip.mel.shape[1] == pytest.approx(clip.seconds * 100, abs=3)
         assert bool(len(clip.clipped)) == (code == "RZ-0512")
-        picture = close_up(row, clip)
+        picture = draw_clip_view(row, clip)
         assert ("开头没有安静" in picture.alt) == (code == "RZ-0516") and ("超出量程" in picture.alt) == bool(
             len(clip.clipped)
         )
         assert picture.png().startswith(b"\x89PNG")
-    clip = upload_recordings.close_up(workspace, upload_recordings.check(workspace).rows[0])
+    clip = upload_recordings.load_clip_view(workspace, upload_recordings.check(workspace).rows[0])
     assert clip is not None and clip.sound[0][0] == pytest.approx(first / SAMPLE_RATE, abs=0.03)
     assert clip.sound[-1][1] == pytest.approx(last / SAMPLE_RATE, abs=0.03)
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from resonance_helpers import Workspace
 from resonance_helpers.asr import adapter
-from resonance_helpers.asr.whisper import Heard
+from resonance_helpers.asr.whisper import Hypothesis
 from resonance_helpers.audio import decode as audio
 from resonance_helpers.core.messages import ResonanceError
-from resonance_helpers.core.settings import REFUSED_SOUNDS, SAMPLE_RATE, SPEECH_BAR, TrainingSettings
+from resonance_helpers.core.settings import REFUSED_SOUNDS, SAMPLE_RATE, SPEECH_THRESHOLD, TrainingSettings
 from resonance_helpers.dataset.index import Utterance, load_utterances
 from resonance_helpers.dataset.labels import Label, read_labels, write_labels
 from resonance_helpers.lessons import train_model as training
@@ -61,7 +61,7 @@ def healthy_folder(workspace: Workspace, folder: Path) -> Path:
 
 def test_two_scores_from_the_rows_that_belong_to_them(tested: Tested) -> None:
     _, report, done = tested
-    for part, found in (("known", report.known), ("new", report.new)):
+    for part, found in (("known", report.seen), ("new", report.unseen)):
         rows = [row for row in report.rows if row.split == part]
         assert found is not None and found.n == len(rows) > 5
         assert found.before == score([r.reference for r in rows], [r.before for r in rows])
@@ -142,15 +142,15 @@ def test_silence_counts_phrases_with_and_without_the_gate(tested: Tested) -> Non
 class Parrot:
     """An ear that hears one phrase of the patient in all that is heard twice, and in every other sound heard once."""
 
-    manifest = type("Manifest", (), {"window_s": 4.0, "speech_bar": SPEECH_BAR})
+    manifest = type("Manifest", (), {"window_s": 4.0, "speech_bar": SPEECH_THRESHOLD})
 
     def __init__(self) -> None:
         self.twice = self.once = self.skipped = 0
 
-    def hear(self, samples: Sequence[np.ndarray], adapted: bool, rescore: bool = True) -> list[Heard]:
+    def hear(self, samples: Sequence[np.ndarray], adapted: bool, rescore: bool = True) -> list[Hypothesis]:
         assert adapted, "the base model has never learnt the patient's phrases"
         self.once, self.twice = self.once + (not rescore) * len(samples), self.twice + rescore * len(samples)
-        return [Heard("" if not rescore and i % 2 else "我想喝水！", cut=False) for i in range(len(samples))]
+        return [Hypothesis("" if not rescore and i % 2 else "我想喝水！", truncated=False) for i in range(len(samples))]
 
     def skip(self, clips: int) -> None:
         self.skipped += clips
@@ -235,11 +235,11 @@ def test_no_homophone_of_a_new_phrase_was_trained_on(
             assert error.code == "RZ-0701"
             return
     sounding = {toneless(each.text) for each in utterances if each.audio in trained}
-    assert not sounding & {toneless(each.text) for each in parts.new}
-    assert {toneless(each.text) for each in parts.known} <= sounding
-    assert not trained & {each.audio for each in parts.known + parts.new}
+    assert not sounding & {toneless(each.text) for each in parts.unseen}
+    assert {toneless(each.text) for each in parts.seen} <= sounding
+    assert not trained & {each.audio for each in parts.seen + parts.unseen}
     assert {each.audio for each in utterances if each.split == "test"} - trained == {
-        each.audio for each in parts.known + parts.new
+        each.audio for each in parts.seen + parts.unseen
     }
 
 

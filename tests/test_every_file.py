@@ -31,9 +31,9 @@ from resonance_helpers.lessons import upload_recordings
 from resonance_helpers.lessons.convert_audio import logic as conversion
 from resonance_helpers.lessons.upload_recordings import intake, long_recording
 from resonance_helpers.lessons.upload_recordings.intake_form import TakeIn
-from resonance_helpers.lessons.upload_recordings.long_recording_form import LongRecording
+from resonance_helpers.lessons.upload_recordings.long_recording_form import LongRecordingForm
 from resonance_helpers.lessons.upload_recordings.view import check_recordings
-from resonance_helpers.studies.erase.forget import Forgetting
+from resonance_helpers.studies.erase.forget import Erasure
 from resonance_helpers.ui import lesson
 from resonance_helpers.ui import output as lines
 from resonance_helpers.ui.lesson import show_workspace
@@ -154,7 +154,7 @@ def test_every_suffix_is_taken_in(workspace: Workspace, tmp_path: Path, way: str
 
 
 def test_no_button_hides_a_file_for_its_suffix(workspace: Workspace) -> None:
-    assert TakeIn(workspace).upload.accept == LongRecording(workspace).upload.accept == ""
+    assert TakeIn(workspace).upload.accept == LongRecordingForm(workspace).upload.accept == ""
 
 
 def test_every_suffix_can_be_a_long_recording(workspace: Workspace) -> None:
@@ -163,7 +163,7 @@ def test_every_suffix_can_be_a_long_recording(workspace: Workspace) -> None:
     put(workspace.data_dir, {"long_recordings/新/1.m4a": next(iter(SOUNDS.values()))})
     assert [path.name for path in long_recording.listed(workspace)] == sorted(SOUNDS)
     assert long_recording.unlisted(workspace) == ("新/1.m4a", "清单.pdf")
-    news = LongRecording(workspace).news.value
+    news = LongRecordingForm(workspace).news.value
     assert "新/1.m4a" in news and "清单.pdf" in news
     for name, content in SOUNDS.items():
         assert long_recording.keep(workspace, name, content).read_bytes() == content
@@ -180,7 +180,7 @@ def test_every_suffix_is_forgotten_and_nothing_of_others(workspace: Workspace) -
             | {"purposes": ["training"], "processor": "x", "date": "2026-11-23"}
         )
     )
-    Forgetting("anna", workspace.data_dir).remove()
+    Erasure("anna", workspace.data_dir).remove()
     assert snapshot(workspace.data_dir) == theirs
 
 

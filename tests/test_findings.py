@@ -13,7 +13,7 @@ from resonance_helpers.lessons.test_model.recording_again import Advice, Reason
 from resonance_helpers.lessons.test_model.takes import Take
 from resonance_helpers.scoring import error_analysis
 from resonance_helpers.scoring.error_analysis.confusions import Confused
-from resonance_helpers.scoring.error_analysis.polarity import flip_kind
+from resonance_helpers.scoring.error_analysis.polarity import polarity_error_kind
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ def cases(table: str) -> list[tuple[str, ...]]:
     ],
 )
 def test_an_answer_that_turns_the_meaning_round_is_found(kind: str, meant: str, heard: str) -> None:
-    assert flip_kind(meant, heard) == kind
+    assert polarity_error_kind(meant, heard) == kind
 
 
 @pytest.mark.parametrize(("meant", "heard"), [*cases(FALSE_ALARMS), ("我不要", ""), ("", "我要")])
 def test_an_ordinary_error_is_not_called_a_flip(meant: str, heard: str) -> None:
-    assert flip_kind(meant, heard) is None
+    assert polarity_error_kind(meant, heard) is None
 
 
 def test_the_red_list_holds_what_was_heard_after_training() -> None:
@@ -79,7 +79,7 @@ def test_the_red_list_holds_what_was_heard_after_training() -> None:
         Row("吃两片药", "吃三片药"),
         Row("停", "听"),
     ]
-    assert error_analysis.meaning_flips(rows) == (("我不要", "我要", "negation"), ("吃两片药", "吃三片药", "number"))
+    assert error_analysis.polarity_errors(rows) == (("我不要", "我要", "negation"), ("吃两片药", "吃三片药", "number"))
 
 
 # ── Confusions ───────────────────────────────────────────────────────────────

@@ -21,13 +21,12 @@ from safetensors.torch import load_file, save_file
 from serving import HTTP, TOKEN, Voices, refused, running
 
 from resonance_helpers import ResonanceError, Workspace
-from resonance_helpers.asr import adapter, whisper
-from resonance_helpers.asr import rescoring as listening
+from resonance_helpers.asr import adapter, rescoring, whisper
 from resonance_helpers.asr.adapter import CONFIG, WEIGHTS
 from resonance_helpers.asr.base_models import resolve
 from resonance_helpers.asr.bundle import CHECKSUMS
 from resonance_helpers.asr.manifest import MANIFEST
-from resonance_helpers.asr.whisper import Heard, SpeechModel
+from resonance_helpers.asr.whisper import Hypothesis, SpeechModel
 from resonance_helpers.core.settings import PRACTICE_MODEL, LoraSettings, plain
 from resonance_helpers.dataset.index import load_utterances
 from resonance_helpers.lessons import export_weights as export
@@ -37,7 +36,7 @@ from resonance_helpers.service.adapter_routes import _shown
 from resonance_helpers.service.app import create_app
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key
 from resonance_helpers.service.registry import AdapterRegistry
-from resonance_helpers.service.voices import WhisperVoices
+from resonance_helpers.service.voices import WhisperRecogniser
 
 LORA = LoraSettings(r=2, alpha=4, target_modules=("q_proj", "fc1", "fc2"))
 CODES = {"RZ-0002", "RZ-0610", "RZ-0611", "RZ-0614", "RZ-0941", "RZ-0942", "RZ-0943", "RZ-0944", "RZ-0947"}
@@ -458,7 +457,7 @@ def test_a_running_service_goes_on_with_the_good_one(
     registry = AdapterRegistry(root)
     mine, admin = TOKEN, make_key(root / KEYS_FILE, None, admin=True)[1]
     fresh = whisper.load_speech_model(speech.base)
-    app = create_app(lambda: WhisperVoices(fresh, registry), registry, Keyring(TOKEN, root / KEYS_FILE))
+    app = create_app(lambda: WhisperRecogniser(fresh, registry), registry, Keyring(TOKEN, root / KEYS_FILE))
 
     def asked() -> str:
         sent = {"files": {"file": ("a.wav", sound)}, "headers": {"Authorization": f"Bearer {mine}"}}
@@ -481,6 +480,6 @@ def test_a_running_service_goes_on_with_the_good_one(
 
 
 def test_an_answer_that_is_no_number_is_not_given(speech: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    nothing = Heard("我想喝水", cut=False, sure=float("nan"))
-    monkeypatch.setattr(SpeechModel, "answers", lambda self, encoded, stop_loops: [nothing] * len(encoded))
-    assert refusal(lambda: listening.hear(speech, [np.zeros(16_000, np.float32)], 4.0)) == "RZ-0631"
+    nothing = Hypothesis("我想喝水", truncated=False, confidence=float("nan"))
+    monkeypatch.setattr(SpeechModel, "answers", lambda self, encoded, stop_repetition: [nothing] * len(encoded))
+    assert refusal(lambda: rescoring.transcribe(speech, [np.zeros(16_000, np.float32)], 4.0)) == "RZ-0631"

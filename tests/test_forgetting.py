@@ -34,7 +34,7 @@ from resonance_helpers.service.app import create_app
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key, read_keys
 from resonance_helpers.service.registry import AdapterRegistry
 from resonance_helpers.studies.erase import forget, lessons
-from resonance_helpers.studies.erase.forget import ADMIN_KEY_VARIABLE, Forgetting, Removed
+from resonance_helpers.studies.erase.forget import ADMIN_KEY_VARIABLE, Erasure, Removed
 
 WORDS = "请把窗户关上"  # what only alice says
 NEEDLES = {"pseudonym": b"alice", "words": WORDS.encode(), "words in JSON": json.dumps(WORDS)[1:-1].encode()}
@@ -51,8 +51,8 @@ class House:
     needles: dict[str, bytes]
 
     @property
-    def forgetting(self) -> Forgetting:
-        return Forgetting("alice", self.alice.data_dir, self.alice.output_dir, (self.served,), self.lessons)
+    def forgetting(self) -> Erasure:
+        return Erasure("alice", self.alice.data_dir, self.alice.output_dir, (self.served,), self.lessons)
 
     @property
     def bobs(self) -> dict[str, bytes]:
@@ -307,7 +307,7 @@ def test_who_is_interrupted_runs_it_again(house: House, at: int, monkeypatch) ->
     house.alice.data_dir.rename(data)
     house.alice.output_dir.rename(output)
     (output / "summary.json").unlink()
-    asked = Forgetting("alice", data, output, (house.served,), house.lessons)
+    asked = Erasure("alice", data, output, (house.served,), house.lessons)
     real, left = forget.unlink, iter(range(at))
 
     def killed(path: Path) -> None:
@@ -344,7 +344,7 @@ def test_what_may_not_be_removed_is_named_and_the_rest_goes(house: House, monkey
 
 
 # ── Whose folder it is ───────────────────────────────────────────────────────
-def refusal(forgetting: Forgetting, root: Path) -> str:
+def refusal(forgetting: Erasure, root: Path) -> str:
     """The code with which it is refused, after a look that nothing was touched."""
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     with pytest.raises(ResonanceError) as caught:
@@ -355,15 +355,15 @@ def refusal(forgetting: Forgetting, root: Path) -> str:
 
 def test_somebody_elses_folders_are_refused(house: House) -> None:
     bob = house.root / "people" / "bob"
-    assert refusal(Forgetting("alice", data=bob), house.root) == "RZ-1802"
-    assert refusal(Forgetting("alice", output=house.served / "bob"), house.root) == "RZ-1802"
-    assert refusal(Forgetting("alice", house.alice.data_dir, house.served / "bob"), house.root) == "RZ-1802"
-    assert refusal(Forgetting("bob", adapters=(house.alice.output_dir,)), house.root) == "RZ-1802"
+    assert refusal(Erasure("alice", data=bob), house.root) == "RZ-1802"
+    assert refusal(Erasure("alice", output=house.served / "bob"), house.root) == "RZ-1802"
+    assert refusal(Erasure("alice", house.alice.data_dir, house.served / "bob"), house.root) == "RZ-1802"
+    assert refusal(Erasure("bob", adapters=(house.alice.output_dir,)), house.root) == "RZ-1802"
 
 
 def test_a_folder_of_many_is_refused(house: House) -> None:
-    assert refusal(Forgetting("alice", data=house.root / "people"), house.root) == "RZ-1804"
-    assert refusal(Forgetting("alice", output=house.served), house.root) == "RZ-1804"
+    assert refusal(Erasure("alice", data=house.root / "people"), house.root) == "RZ-1804"
+    assert refusal(Erasure("alice", output=house.served), house.root) == "RZ-1804"
     touch(house.alice.data_dir / "carol" / "labels.json", "[]")
     assert refusal(house.forgetting, house.root) == "RZ-1804"
 
@@ -372,14 +372,14 @@ def test_a_folder_of_many_is_refused(house: House) -> None:
 @pytest.mark.parametrize("role", ["data", "output"])
 def test_a_disk_a_home_and_the_repository_are_refused(folder: str, role: str) -> None:
     with pytest.raises(ResonanceError) as caught:
-        Forgetting("alice", **{role: Path(folder)}).look()
+        Erasure("alice", **{role: Path(folder)}).look()
     assert caught.value.code == "RZ-1801"
 
 
 @pytest.mark.parametrize("part", ["data_sample", "notebooks", "resonance_helpers", ".git"])
 def test_parts_of_the_repository_are_refused(part: str) -> None:
     with pytest.raises(ResonanceError) as caught:
-        Forgetting("sample", data=REPOSITORY / part).look()
+        Erasure("sample", data=REPOSITORY / part).look()
     assert caught.value.code == "RZ-1801"
 
 
@@ -387,7 +387,7 @@ def test_a_folder_that_does_not_say_whose_it_is(house: House) -> None:
     data = house.root / "recordings"
     house.alice.data_dir.rename(data)
     write_consent(data / "consent.json", consent("王小明"))  # a name says neither yes nor no
-    asked = Forgetting("alice", data, lessons=house.lessons)
+    asked = Erasure("alice", data, lessons=house.lessons)
     assert refusal(asked, house.root) == "RZ-1803"
     with_output = replace(asked, output=house.alice.output_dir)
     summary = json.loads(house.alice.summary_json.read_text(encoding="utf-8"))
@@ -497,7 +497,7 @@ def test_every_layout_that_a_service_reads(house: House, layout: str) -> None:
         make_adapter(house.root / "outside" / "adapter", "alice")
         make_adapter(own / "bob" / "adapter", "bob")
         (own / "alice").symlink_to(house.root / "outside")
-    removed = Forgetting("alice", adapters=(own,), lessons=house.root / "no lessons").remove()
+    removed = Erasure("alice", adapters=(own,), lessons=house.root / "no lessons").remove()
     assert removed.is_complete and removed.gone.pieces
     assert not any("alice" in path.read_text() for path in own.rglob("resonance.json"))
     assert not os.path.lexists(own / "alice")
@@ -542,7 +542,7 @@ def test_a_service_needs_its_key_from_the_environment(house: House, monkeypatch)
 
 
 def test_recordings_that_nobody_named_are_pointed_out(house: House) -> None:
-    asked = Forgetting("alice", output=house.alice.output_dir, lessons=house.lessons)
+    asked = Erasure("alice", output=house.alice.output_dir, lessons=house.lessons)
     assert f"--data {house.alice.data_dir}" in "\n".join(asked.look().lines)
     removed = asked.remove()
     assert not removed.is_complete and f"--data {house.alice.data_dir}" in "\n".join(removed.lines)
@@ -552,7 +552,7 @@ def test_recordings_that_nobody_named_are_pointed_out(house: House) -> None:
 def test_recordings_that_only_a_saved_lesson_names_are_pointed_out(house: House) -> None:
     """Who worked in JupyterLab has no summary of a run."""
     house.alice.summary_json.unlink()
-    asked = Forgetting("alice", output=house.alice.output_dir, lessons=house.lessons)
+    asked = Erasure("alice", output=house.alice.output_dir, lessons=house.lessons)
     said = "\n".join(asked.look().lines)
     assert f"--data {house.alice.data_dir}" in said and message("forget.unseen") not in said
     assert not asked.remove().is_complete
@@ -560,7 +560,7 @@ def test_recordings_that_only_a_saved_lesson_names_are_pointed_out(house: House)
 
 def test_recordings_that_nobody_looked_for_are_not_called_gone(house: House, tmp_path: Path) -> None:
     house.alice.summary_json.unlink()
-    asked = Forgetting("alice", output=house.alice.output_dir, lessons=tmp_path / "none")
+    asked = Erasure("alice", output=house.alice.output_dir, lessons=tmp_path / "none")
     removed = asked.remove()
     assert message("forget.unseen") in removed.lines and not removed.is_complete
     result = CliRunner().invoke(app, ["forget", "nobody-yet", "--output", str(tmp_path / "nothing"), "--yes"])
@@ -583,14 +583,14 @@ def test_the_form_lists_first_and_removes_when_the_pseudonym_is_typed(house: Hou
 
 
 def test_the_form_says_a_refusal_as_a_sentence(house: House) -> None:
-    form = ForgetForm(Forgetting("alice", data=house.root / "people" / "bob"))
+    form = ForgetForm(Erasure("alice", data=house.root / "people" / "bob"))
     form.look.click()
     assert "[RZ-1802]" in form.answer.value and form.confirm.layout.display == "none"
 
 
 def test_a_name_is_no_pseudonym(tmp_path: Path) -> None:
     with pytest.raises(ResonanceError) as caught:
-        Forgetting("王小明", tmp_path)
+        Erasure("王小明", tmp_path)
     assert caught.value.code == "RZ-0002"
 
 
@@ -613,7 +613,7 @@ def test_nothing_is_left_of_a_real_training(own_sample: Workspace, tmp_path: Pat
     house = House(tmp_path, own_sample, tmp_path, tmp_path, needles)
     before = house.search()
     assert {name for names in before.values() for name in names} == set(needles) and len(before) > 30
-    removed: Removed = Forgetting("patient-a", own_sample.data_dir, own_sample.output_dir, lessons=tmp_path).remove()
+    removed: Removed = Erasure("patient-a", own_sample.data_dir, own_sample.output_dir, lessons=tmp_path).remove()
     assert removed.is_complete
     assert house.search() == {}
     assert not list(tmp_path.rglob("*.safetensors")) and not list(own_sample.output_dir.glob("*.lock"))

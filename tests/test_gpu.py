@@ -43,7 +43,7 @@ def card(memory_gb: float, capability: tuple[int, int] = (8, 6)) -> Machine:
     return replace(GUIDE, gpus=(Gpu("Some Card", memory_gb, capability),))
 
 
-def broken(torch: Torch, **changes: object) -> check_gpu.Verdict:
+def broken(torch: Torch, **changes: object) -> check_gpu.GpuVerdict:
     return check_gpu.judge(replace(GUIDE, torch=torch, **changes))  # type: ignore[arg-type]
 
 

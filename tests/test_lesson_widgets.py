@@ -13,7 +13,7 @@ import pytest
 from lab import CHROMIUM, chromium, jupyter_lab, open_lesson
 
 from resonance_helpers import ResonanceError, Workspace
-from resonance_helpers.client import Step, Transcript
+from resonance_helpers.client import CheckStep, Transcript
 from resonance_helpers.core.messages import LANGUAGES, message
 from resonance_helpers.lessons.connect_app import view as connect_app_view
 from resonance_helpers.lessons.export_weights import view as export_weights_view
@@ -313,7 +313,9 @@ def test_the_answers_id_is_no_part_of_what_comes_over_the_line(capsys: pytest.Ca
 
 
 def test_the_steps_to_a_service_are_marked(capsys: pytest.CaptureFixture[str]) -> None:
-    connect_app_view.show_service_check([Step("address", True, "http://a"), Step("port", False, "[RZ-1002] closed")])
+    connect_app_view.show_service_check(
+        [CheckStep("address", True, "http://a"), CheckStep("port", False, "[RZ-1002] closed")]
+    )
     shown = capsys.readouterr().out
     assert "✅ 地址写得对吗" in shown and "❌ 那个端口有人应答吗" in shown and "[RZ-1002] closed" in shown
 

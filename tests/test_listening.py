@@ -11,9 +11,8 @@ import torch
 from peft.tuners.lora import LoraLayer
 
 from resonance_helpers import Workspace
-from resonance_helpers.asr import adapter, base_models, whisper
-from resonance_helpers.asr import rescoring as listening
-from resonance_helpers.asr.whisper import Heard, SpeechModel
+from resonance_helpers.asr import adapter, base_models, rescoring, whisper
+from resonance_helpers.asr.whisper import Hypothesis, SpeechModel
 from resonance_helpers.audio.decode import read_wav
 from resonance_helpers.core.settings import PRACTICE_MODEL, SAMPLE_RATE, SECOND_BEAMS, SECOND_STRENGTH, UNSURE_BELOW
 from resonance_helpers.dataset.index import load_utterances
@@ -51,11 +50,15 @@ class Ears:
     """
 
     def __init__(
-        self, patch: pytest.MonkeyPatch, first: list[Heard], full: Opinions | None = None, weak: Opinions | None = None
+        self,
+        patch: pytest.MonkeyPatch,
+        first: list[Hypothesis],
+        full: Opinions | None = None,
+        weak: Opinions | None = None,
     ) -> None:
         self.opinions = (full or {}, weak or {})
         self.at: list[float] = []  # the strength of each search
-        patch.setattr(SpeechModel, "answers", lambda *_, stop_loops: first if stop_loops else None)
+        patch.setattr(SpeechModel, "answers", lambda *_, stop_repetition: first if stop_repetition else None)
         patch.setattr(SpeechModel, "beam_search", lambda speech, encoded, beams: self.search(speech, encoded, beams))
         patch.setattr(SpeechModel, "mean_logprobs", lambda speech, _, answers: self.weigh(speech, answers))
 
@@ -92,17 +95,17 @@ def test_only_the_unsure_clips_are_encoded_again_and_all_of_them_at_once(
         return encode(speech, features)
 
     monkeypatch.setattr(SpeechModel, "encode", counted)
-    sure = sorted(heard.sure for heard in listening.hear(speech, sounds, 4.0, rescore=False))
+    sure = sorted(heard.confidence for heard in rescoring.transcribe(speech, sounds, 4.0, rescore=False))
     assert encoded == [(6, strengths(speech))]
-    monkeypatch.setattr(listening, "UNSURE_BELOW", sure[3])  # three are less sure
-    listening.hear(speech, sounds, 4.0)
+    monkeypatch.setattr(rescoring, "UNSURE_BELOW", sure[3])  # three are less sure
+    rescoring.transcribe(speech, sounds, 4.0)
     (full,) = strengths(speech)
     assert encoded[1:] == [(6, {full}), (3, {full * SECOND_STRENGTH})]
 
 
 def test_who_is_sure_is_asked_once(speech: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    ears = Ears(monkeypatch, [Heard("我想喝水", False, SURE)] * 2)
-    assert listening.hear(speech, clips(2), 4.0) == [Heard("我想喝水", False, SURE)] * 2
+    ears = Ears(monkeypatch, [Hypothesis("我想喝水", False, SURE)] * 2)
+    assert rescoring.transcribe(speech, clips(2), 4.0) == [Hypothesis("我想喝水", False, SURE)] * 2
     assert not ears.at
 
 
@@ -110,13 +113,13 @@ def test_what_both_strengths_hold_likely_together_is_said(speech: SpeechModel, m
     """Neither the favourite of the one nor that of the other; what was sure is left alone, the doubt stays marked."""
     full = {"我要喝水": -0.1, "我要睡觉": -0.3, "开灯…": -3.0}
     weak = {"开灯": -0.2, "我要睡觉…": -0.3, "我要喝水": -3.0}
-    first = [Heard("关灯", False, SURE), Heard("我要喝水", False, UNSURE)]
+    first = [Hypothesis("关灯", False, SURE), Hypothesis("我要喝水", False, UNSURE)]
     ears = Ears(monkeypatch, first, full, weak)
     before = strengths(speech)
-    sure, unsure = listening.hear(speech, clips(2), 4.0)
+    sure, unsure = rescoring.transcribe(speech, clips(2), 4.0)
     assert sure == first[0]
-    assert (unsure.text, unsure.unsure, unsure.cut) == ("我要睡觉", True, False)
-    assert unsure.sure == pytest.approx(math.exp(-0.3))
+    assert (unsure.text, unsure.unsure, unsure.truncated) == ("我要睡觉", True, False)
+    assert unsure.confidence == pytest.approx(math.exp(-0.3))
     assert ears.at == pytest.approx([*before, *(SECOND_STRENGTH * one for one in before)])
     assert strengths(speech) == before
 
@@ -125,24 +128,26 @@ def test_the_weaker_hearing_has_a_third_of_the_say(speech: SpeechModel, monkeypa
     """With none or with half of it another answer would be said."""
     full = {"开灯": -0.2, "关灯": -0.7, "开门": -0.02}
     weak = {"开灯": -0.8, "关灯": -0.2, "开门": -1.3}
-    Ears(monkeypatch, [Heard("开门", False, UNSURE)], full, weak)
-    (heard,) = listening.hear(speech, clips(1), 4.0)
-    assert heard.text == "开灯" and heard.sure == pytest.approx(math.exp(-0.4))
+    Ears(monkeypatch, [Hypothesis("开门", False, UNSURE)], full, weak)
+    (heard,) = rescoring.transcribe(speech, clips(1), 4.0)
+    assert heard.text == "开灯" and heard.confidence == pytest.approx(math.exp(-0.4))
 
 
-@pytest.mark.parametrize("first", [Heard("好", True, SURE), Heard(ENDLESS, False, SURE)], ids=["cut", "endless"])
+@pytest.mark.parametrize(
+    "first", [Hypothesis("好", True, SURE), Hypothesis(ENDLESS, False, SURE)], ids=["cut", "endless"]
+)
 def test_an_answer_that_found_no_end_is_unsure(
-    speech: SpeechModel, first: Heard, monkeypatch: pytest.MonkeyPatch
+    speech: SpeechModel, first: Hypothesis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     likely = {ENDLESS: -0.01, "我想喝水": -0.5}
     Ears(monkeypatch, [first], likely, likely)
-    (heard,) = listening.hear(speech, clips(1), 4.0)
-    assert (heard.text, heard.cut, heard.unsure) == ("我想喝水", False, True)
+    (heard,) = rescoring.transcribe(speech, clips(1), 4.0)
+    assert (heard.text, heard.truncated, heard.unsure) == ("我想喝水", False, True)
 
 
 def test_where_no_answer_has_an_end_the_first_stays(speech: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    Ears(monkeypatch, [Heard("开灯", False, UNSURE)], {ENDLESS: -0.1}, {ENDLESS: -0.1})
-    assert listening.hear(speech, clips(1), 4.0) == [Heard("开灯", False, UNSURE, unsure=True)]
+    Ears(monkeypatch, [Hypothesis("开灯", False, UNSURE)], {ENDLESS: -0.1}, {ENDLESS: -0.1})
+    assert rescoring.transcribe(speech, clips(1), 4.0) == [Hypothesis("开灯", False, UNSURE, unsure=True)]
 
 
 def test_the_adapter_is_whole_again_whatever_happens(speech: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,10 +159,10 @@ def test_the_adapter_is_whole_again_whatever_happens(speech: SpeechModel, monkey
             raise RuntimeError("out of memory")
         return [{(speech.end,): 0.0}]
 
-    Ears(monkeypatch, [Heard("开灯", False, UNSURE)])
+    Ears(monkeypatch, [Hypothesis("开灯", False, UNSURE)])
     monkeypatch.setattr(SpeechModel, "beam_search", fails)
     with pytest.raises(RuntimeError, match="out of memory"):
-        listening.hear(speech, clips(1), 4.0)
+        rescoring.transcribe(speech, clips(1), 4.0)
     assert strengths(speech) == before and len(asked) == 2
 
 
@@ -166,12 +171,12 @@ def test_each_clip_has_an_answer_of_its_own_in_order(
 ) -> None:
     """More clips than one batch, all of them heard twice by the real model: as each alone."""
     sounds = [read_wav(u.wav) for u in load_utterances(converted_sample)[:10]]
-    monkeypatch.setattr(listening, "UNSURE_BELOW", 1.1)
+    monkeypatch.setattr(rescoring, "UNSURE_BELOW", 1.1)
     told: list[tuple[int, int]] = []
-    heard = listening.hear(speech, sounds, 4.0, lambda done, total: told.append((done, total)))
+    heard = rescoring.transcribe(speech, sounds, 4.0, lambda done, total: told.append((done, total)))
     assert told == [(8, 10), (10, 10)]
-    assert all(each.unsure and not each.cut for each in heard)
-    alone = [listening.hear(speech, [sound], 4.0)[0] for sound in sounds]
+    assert all(each.unsure and not each.truncated for each in heard)
+    alone = [rescoring.transcribe(speech, [sound], 4.0)[0] for sound in sounds]
     assert [each.text for each in heard] == [each.text for each in alone]
     assert len({each.text for each in heard}) > 1, "the comparison says nothing when every answer is the same"
 
@@ -181,9 +186,9 @@ def test_the_second_opinion_is_that_of_a_weaker_adapter(
 ) -> None:
     """With the whole say it says what an adapter whose weights were made smaller holds most likely."""
     sounds = [read_wav(u.wav) for u in load_utterances(converted_sample)[:6]]
-    monkeypatch.setattr(listening, "UNSURE_BELOW", 1.1)
-    monkeypatch.setattr(listening, "_STRENGTHS", (SECOND_STRENGTH, SECOND_STRENGTH))
-    heard = listening.hear(speech, sounds, 4.0)
+    monkeypatch.setattr(rescoring, "UNSURE_BELOW", 1.1)
+    monkeypatch.setattr(rescoring, "_STRENGTHS", (SECOND_STRENGTH, SECOND_STRENGTH))
+    heard = rescoring.transcribe(speech, sounds, 4.0)
     full, weaker = best_of(speech, sounds), []
     weights = [each for name, each in speech.model.named_parameters() if "lora_B" in name]
     for each in weights:
@@ -194,8 +199,8 @@ def test_the_second_opinion_is_that_of_a_weaker_adapter(
         for each in weights:
             each.data /= SECOND_STRENGTH
     assert [each.text for each in heard] == [text for text, _ in weaker]
-    assert [each.sure for each in heard] == pytest.approx([sure for _, sure in weaker], abs=1e-4)
-    assert [each.sure for each in heard] != pytest.approx([sure for _, sure in full], abs=1e-2)
+    assert [each.confidence for each in heard] == pytest.approx([sure for _, sure in weaker], abs=1e-4)
+    assert [each.confidence for each in heard] != pytest.approx([sure for _, sure in full], abs=1e-2)
 
 
 def best_of(speech: SpeechModel, sounds: Sequence[np.ndarray]) -> list[tuple[str, float]]:
@@ -210,4 +215,4 @@ def best_of(speech: SpeechModel, sounds: Sequence[np.ndarray]) -> list[tuple[str
 
 def test_a_clip_that_is_too_long_is_refused_as_ever(speech: SpeechModel) -> None:
     with pytest.raises(whisper.ResonanceError, match="RZ-0602"):
-        listening.hear(speech, [np.zeros(int(4.5 * SAMPLE_RATE), np.float32)], 4.0)
+        rescoring.transcribe(speech, [np.zeros(int(4.5 * SAMPLE_RATE), np.float32)], 4.0)

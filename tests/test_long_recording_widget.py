@@ -19,7 +19,7 @@ from resonance_helpers.dataset.labels import read_labels
 from resonance_helpers.dataset.phrases.lists import Phrase
 from resonance_helpers.lessons.upload_recordings import arrivals, long_recording
 from resonance_helpers.lessons.upload_recordings import forms as panels
-from resonance_helpers.lessons.upload_recordings.long_recording_form import LongRecording
+from resonance_helpers.lessons.upload_recordings.long_recording_form import LongRecordingForm
 
 PHRASES = ("我很疼", "不要", "我想喝水", "停")
 
@@ -39,7 +39,7 @@ def reading(phrases_read: int) -> bytes:
 
 
 def opened(workspace: Workspace, phrases_read: int = 4) -> Any:
-    widget = LongRecording(workspace)
+    widget = LongRecordingForm(workspace)
     widget.upload.value = (upload("语音 001.wav", reading(phrases_read)),)
     widget.cut.click()
     return widget
@@ -81,7 +81,7 @@ def test_shifting_joining_and_taking_back(workspace: Workspace) -> None:
 
 
 def test_a_better_pause_is_offered_where_the_counts_differ(workspace: Workspace) -> None:
-    widget = LongRecording(workspace)
+    widget = LongRecordingForm(workspace)
     widget.upload.value = (upload("a.wav", reading(4)),)
     widget.pause.value = 5.0
     widget.cut.click()
@@ -125,7 +125,7 @@ def test_a_player_links_to_the_piece_and_holds_no_sound(workspace: Workspace) ->
 
 
 def test_what_goes_wrong_is_a_sentence(workspace: Workspace) -> None:
-    widget = LongRecording(workspace)
+    widget = LongRecordingForm(workspace)
     assert widget.cut.disabled
     widget.upload.value = (upload("a.pdf", b"x"),)
     assert "RZ-0450" in widget.news.value
@@ -152,7 +152,7 @@ def test_a_hundred_pieces_are_turned_page_by_page(workspace: Workspace, monkeypa
 def test_an_executed_notebook_is_readable(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     bundles: list[dict[str, Any]] = []
     monkeypatch.setattr(panels, "display", lambda bundle, raw: bundles.append(bundle))
-    widget = LongRecording(workspace)
+    widget = LongRecordingForm(workspace)
     widget._ipython_display_()
     assert widget.title in bundles[0]["text/plain"] and "VBox" not in bundles[0]["text/plain"]
     assert "application/vnd.jupyter.widget-view+json" in bundles[0]
@@ -160,7 +160,7 @@ def test_an_executed_notebook_is_readable(workspace: Workspace, monkeypatch: pyt
 
 def test_a_recording_that_was_dragged_in_is_chosen_and_stays_so(workspace: Workspace) -> None:
     """What is too large for the upload button: the list is refreshed, and the next press cuts what it shows."""
-    widget = LongRecording(workspace)
+    widget = LongRecordingForm(workspace)
     place = long_recording.folder(workspace)
     (place / "b.wav").write_bytes(reading(4))
     widget.refresh.click()
@@ -170,7 +170,7 @@ def test_a_recording_that_was_dragged_in_is_chosen_and_stays_so(workspace: Works
     (place / "a.wav").write_bytes(b"broken")
     widget.refresh.click()
     assert widget.chosen.label == "b.wav", "the one that was being worked on"
-    assert LongRecording(workspace).chosen.label == "a.wav"
+    assert LongRecordingForm(workspace).chosen.label == "a.wav"
     (place / "b.wav").unlink()
     widget.cut.click()
     assert "RZ-0508" in widget.news.value
@@ -180,4 +180,4 @@ def test_a_recording_that_was_dragged_in_is_chosen_and_stays_so(workspace: Works
 
 def test_limits_are_said_beside_the_button_before_anything_is_chosen(workspace: Workspace) -> None:
     place = long_recording.folder(workspace)
-    assert arrivals.upload_hint(place) in LongRecording(workspace).box.children[0].value and place.is_dir()
+    assert arrivals.upload_hint(place) in LongRecordingForm(workspace).box.children[0].value and place.is_dir()

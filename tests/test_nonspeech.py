@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from resonance_helpers import Workspace
-from resonance_helpers.asr import vad as speech_gate
+from resonance_helpers.asr import vad
 from resonance_helpers.asr.nonspeech import KINDS, SHORTEST_S, Sound, sounds
 from resonance_helpers.audio import decode as audio
 from resonance_helpers.audio import quality as clip_quality
-from resonance_helpers.core.settings import OTHER_SOUNDS, SAMPLE_RATE, SPEECH_BAR
+from resonance_helpers.core.settings import OTHER_SOUNDS, SAMPLE_RATE, SPEECH_THRESHOLD
 from resonance_helpers.dataset.index import load_utterances
 from resonance_helpers.dataset.splits import split_utterances
 
@@ -103,16 +103,16 @@ def test_the_gate_lets_real_voices_through(shared_speech: Path, speaker: str, n:
 # ── And a voice? The whole gate, with a bar for each person ──────────────────
 def test_of_three_hundred_sounds_six_at_most_pass_for_a_voice() -> None:
     clips = sounds(OTHER_SOUNDS, 6.0, seed=5)  # the bar was chosen on those of seed 17
-    passes = speech_gate.lets_through([clip.samples for clip in clips], SPEECH_BAR)
+    passes = vad.is_speech([clip.samples for clip in clips], SPEECH_THRESHOLD)
     assert sum(passes) <= 6, Counter(clip.kind for clip, passed in zip(clips, passes, strict=True) if passed)
 
 
 def test_nobody_is_shut_out_by_the_bar_that_their_recordings_set(converted_sample: Workspace) -> None:
     split = split_utterances(load_utterances(converted_sample), 17)
-    bar = speech_gate.personal_bar([audio.read_wav(each.wav) for each in split.train])
-    assert 0 < bar < SPEECH_BAR  # Silero hardly takes espeak's voice for one
-    own = [audio.read_wav(each.wav) for each in (*split.train, *split.known, *split.new)]
-    assert np.mean(speech_gate.lets_through(own, bar)) >= 0.98
+    bar = vad.speaker_threshold([audio.read_wav(each.wav) for each in split.train])
+    assert 0 < bar < SPEECH_THRESHOLD  # Silero hardly takes espeak's voice for one
+    own = [audio.read_wav(each.wav) for each in (*split.train, *split.seen, *split.unseen)]
+    assert np.mean(vad.is_speech(own, bar)) >= 0.98
 
 
 @pytest.mark.real
@@ -123,27 +123,27 @@ def test_the_bar_of_a_real_voice_holds_on_another_day(shared_speech: Path) -> No
         [audio.load(folder / e["audio"], 60.0) for e in entries if e["split"] == split][::3]
         for split in ("train", "test")
     ]
-    bar = speech_gate.personal_bar(train)
-    assert bar == SPEECH_BAR
-    assert np.mean(speech_gate.lets_through(test, bar)) >= 0.98
+    bar = vad.speaker_threshold(train)
+    assert bar == SPEECH_THRESHOLD
+    assert np.mean(vad.is_speech(test, bar)) >= 0.98
 
 
 @pytest.mark.parametrize("length", [0, 1, 511, 512, 1025])
 def test_the_detector_takes_any_length(length: int) -> None:
-    (alone,) = speech_gate.voice_like([np.zeros(length, np.float32)])
+    (alone,) = vad.speech_probability([np.zeros(length, np.float32)])
     longer = np.random.default_rng(1).standard_normal(9000).astype(np.float32)
-    assert 0 <= alone < SPEECH_BAR
-    assert speech_gate.voice_like([longer, np.zeros(length, np.float32)])[1] == pytest.approx(alone, abs=1e-4)
-    assert speech_gate.voice_like([]) == []
+    assert 0 <= alone < SPEECH_THRESHOLD
+    assert vad.speech_probability([longer, np.zeros(length, np.float32)])[1] == pytest.approx(alone, abs=1e-4)
+    assert vad.speech_probability([]) == []
 
 
 def test_the_detector_leaves_torch_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("silero_vad")]:
         monkeypatch.delitem(sys.modules, name)  # what spoils the threads is its first import
-    speech_gate._detector.cache_clear()
+    vad._detector.cache_clear()
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
-    speech_gate.voice_like([np.zeros(512, np.float32)])
+    vad.speech_probability([np.zeros(512, np.float32)])
     found = torch.get_num_threads()
     torch.set_num_threads(threads)
     assert found == 2

@@ -76,7 +76,7 @@ def test_a_correction_that_judged_would_be_seen(
         once.conversion.convert(workspace)
         utterances = load_utterances(workspace)
         split, added = split_utterances(utterances, 17), [u for u in utterances if u.session == CORRECTIONS]
-        return replace(split, train=tuple(u for u in split.train if u not in added), known=(*split.known, *added))
+        return replace(split, train=tuple(u for u in split.train if u not in added), seen=(*split.seen, *added))
 
     monkeypatch.setattr(once, "_next_split", careless)
     way = workflows.whole_way(trained, PRACTICE_MODEL)

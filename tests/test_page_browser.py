@@ -20,6 +20,7 @@ from serving import TOKEN, Voices, make_adapter, running
 from test_service_corrections import CONSENT
 
 from resonance_helpers import Workspace, open_workspace
+from resonance_helpers.asr.whisper import Hypothesis
 from resonance_helpers.audio.decode import load, write_wav
 from resonance_helpers.core.messages import message
 from resonance_helpers.core.settings import PRACTICE_MODEL, SAMPLE_RATE, TrainingSettings
@@ -28,7 +29,6 @@ from resonance_helpers.lessons import train_model as training
 from resonance_helpers.scoring.text import normalise
 from resonance_helpers.service import server as server_module
 from resonance_helpers.service.app import create_app
-from resonance_helpers.service.engine import Said
 from resonance_helpers.service.keys import KEYS_FILE, Keyring
 from resonance_helpers.service.links import phone_link
 from resonance_helpers.service.registry import AdapterRegistry
@@ -85,8 +85,8 @@ def live(trained: Workspace) -> Iterator[tuple[str, str]]:
 class Doubting(Voices):
     """Never sure of what it heard."""
 
-    def recognise(self, samples: Sequence[np.ndarray], voice: Any, window_s: float) -> list[Said]:
-        return [replace(said, uncertain=True) for said in super().recognise(samples, voice, window_s)]
+    def recognise(self, samples: Sequence[np.ndarray], voice: Any, window_s: float) -> list[Hypothesis]:
+        return [replace(said, unsure=True) for said in super().recognise(samples, voice, window_s)]
 
 
 @pytest.fixture(scope="module")

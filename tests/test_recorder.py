@@ -90,7 +90,7 @@ def test_a_second_take_is_another_days_and_becomes_the_test(workspace: Workspace
     assert stage == session(workspace, "2026-11-25").stage == "finished"
     said = [Utterance(x.audio, Path(), x.text, x.take, x.session, x.split, 1.0) for x in read_labels(workspace.labels)]
     split = split_utterances(said, seed=17)
-    assert {u.session for u in split.known} == {TOMORROW} and {u.session for u in split.train} == {TODAY}
+    assert {u.session for u in split.seen} == {TOMORROW} and {u.session for u in split.train} == {TODAY}
 
 
 def test_recordings_from_elsewhere_count(workspace: Workspace) -> None:

@@ -171,11 +171,11 @@ def test_a_family_reads_the_verdict_and_the_headline_first() -> None:
 
 
 def test_what_flips_the_meaning_is_announced_beside_the_verdict() -> None:
-    flips = message("report.verdict.flips", n=2)
+    flips = message("report.verdict.polarity", n=2)
     assert flips in Page(report.page(a_report(), background())).text
     calm = a_report(given=tuple(replace(row, after=row.reference) for row in rows()))
     text = Page(report.page(calm, background(takes=Takes()))).text
-    assert message("report.verdict.flips", n=0) not in text and message("chart.flips.none") in text
+    assert message("report.verdict.polarity", n=0) not in text and message("chart.polarity.none") in text
     for none in ("report.again.none", "report.confusions.none", "report.quality.unknown"):
         assert message(none) in text
 
@@ -188,7 +188,7 @@ def test_a_screen_reader_finds_its_way(lang: str) -> None:
     assert all(after - before <= 1 for before, after in pairwise(levels))
     drawings = [attrs for tag, attrs in page.attributes if tag == "svg"]
     assert drawings and all(attrs["role"] == "img" and attrs["aria-label"] for attrs in drawings)
-    assert eight_of_ten_words(a_report().known.after) in [attrs["aria-label"] for attrs in drawings]  # type: ignore[union-attr]
+    assert eight_of_ten_words(a_report().seen.after) in [attrs["aria-label"] for attrs in drawings]  # type: ignore[union-attr]
     headers = [attrs for tag, attrs in page.attributes if tag == "th"]
     assert headers and all(attrs["scope"] == "col" for attrs in headers)
 
@@ -230,7 +230,7 @@ def test_a_rehearsal_says_that_it_is_one(lang: str) -> None:
 
 
 def test_a_part_that_was_not_tested_is_left_out() -> None:
-    known = replace(a_report(), new=None, rows=rows()[:2])
+    known = replace(a_report(), unseen=None, rows=rows()[:2])
     assert len(report.headlines(known)) == 1
     assert (report.page(known, background()).count("<svg"), report.page(a_report(), background()).count("<svg")) == (
         3,
@@ -303,7 +303,7 @@ def test_a_run_that_was_killed_before_its_facts_were_written_still_gives_a_page(
 # ── Every message that is named by a variable ────────────────────────────────
 def test_every_kind_and_fact_has_its_words(lang: str) -> None:
     kinds = {"negation", "number", *(kind for kind, _ in meaning._CHOICES)}
-    assert len({message(f"chart.flips.kind.{kind}") for kind in kinds}) == len(kinds)
+    assert len({message(f"chart.polarity.kind.{kind}") for kind in kinds}) == len(kinds)
     for level in ("usable", "careful", "not_yet"):
         page = report.page(replace(a_report(), verdict=Verdict(level, "规则")), background())  # type: ignore[arg-type]
         assert message(f"report.verdict.{level}") in Page(page).text
@@ -316,12 +316,14 @@ def test_what_training_changed_and_what_it_may_have_spoilt_is_said_where_it_was_
     bare = report.page(a_report(), background())
     assert "健康人的话" not in bare and "没有人说话时" not in bare, "nothing is said of what was not measured"
     meant, was, now = ["我想喝水", "不要", "谢谢"], ["我想", "不要", ""], ["我想喝水", "不要", "谢"]
-    both = BeforeAfter(3, score(meant, was), score(meant, now, cut=[False, False, True]), difference(meant, was, now))
+    both = BeforeAfter(
+        3, score(meant, was), score(meant, now, truncated=[False, False, True]), difference(meant, was, now)
+    )
     silence = Silence(300, 132, 0.89, (0.82, 0.94), 0.2, (0.16, 0.24), 0.24, {"beep": 20}, 52, 1)
-    facts = {"known": both, "new": None, "silence": silence, "real_time_factor": RealTimeFactor(0.5, 0.25)}
+    facts = {"seen": both, "unseen": None, "silence": silence, "real_time_factor": RealTimeFactor(0.5, 0.25)}
     forgetting = Forgetting(3, both.before, both.after, both.difference, 2)
     full = report.page(replace(a_report(), forgetting=forgetting, **facts), background())
-    assert both.difference and both.difference.exact == pytest.approx(1 / 3)
+    assert both.difference and both.difference.sentence_accuracy == pytest.approx(1 / 3)
     for words in ("整句全对 +33 个百分点（", "到 +100 个百分点）"):
         assert words in full, f"a difference of shares has no unit of its own: {words}"
     for words in (
@@ -334,4 +336,4 @@ def test_what_training_changed_and_what_it_may_have_spoilt_is_said_where_it_was_
         "0.25 秒",
     ):
         assert words in full, words
-    assert message("chart.before_after.ser_toned") in full and "健康人的话" in full
+    assert message("chart.before_after.syllable_error_rate") in full and "健康人的话" in full

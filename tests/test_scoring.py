@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resonance_helpers.scoring.error_rates import cer, diff, difference, is_endless, of_ten, score
+from resonance_helpers.scoring.error_rates import cer, diff, difference, is_repetition, of_ten, score
 from resonance_helpers.scoring.intervals import pooled, wilson
 from resonance_helpers.scoring.text import normalise, toned, toneless
 
@@ -41,11 +41,11 @@ def test_cer_is_all_edits_over_all_characters(pairs: list[tuple[str, str]]) -> N
     expected = edits / sum(len(r) for r in references)
     result = score(references, hypotheses, resamples=50)
     assert result.cer == cer(references, hypotheses) == pytest.approx(expected)
-    assert result.exact == pytest.approx(np.mean([r == h for r, h in pairs]))
+    assert result.sentence_accuracy == pytest.approx(np.mean([r == h for r, h in pairs]))
     assert result.n == len(pairs)
-    for low, high in (result.cer_ci, result.exact_ci):
+    for low, high in (result.cer_ci, result.sentence_accuracy_ci):
         assert 0 <= low <= high
-    assert result.exact_ci[0] <= result.exact <= result.exact_ci[1] <= 1
+    assert result.sentence_accuracy_ci[0] <= result.sentence_accuracy <= result.sentence_accuracy_ci[1] <= 1
 
 
 @given(texts, texts)
@@ -70,20 +70,20 @@ def test_a_diff_by_hand() -> None:
 
 def test_script_numerals_and_punctuation_are_no_errors() -> None:
     result = score(["幫我開燈", "我要20个", "喝水"], ["帮我开灯。", "我要二十個", "喝 水"])
-    assert (result.cer, result.exact) == (0.0, 1.0)
+    assert (result.cer, result.sentence_accuracy) == (0.0, 1.0)
 
 
 def test_a_worked_example() -> None:
     result = score(["我想喝水", "帮我开灯"], ["我想喝水", "帮我关"])
     assert result.cer == pytest.approx(2 / 8)
-    assert result.exact == 0.5
+    assert result.sentence_accuracy == 0.5
 
 
 def test_a_hallucination_may_exceed_one_and_silence_is_one() -> None:
     assert cer(["疼"], ["疼" * 30]) == 29
     assert score(["疼", "水"], ["谢谢观看" * 9, "请订阅" * 9]).cer_ci[1] > 1
     result = score(["我想喝水", "疼"], ["", ""])
-    assert (result.cer, result.exact) == (1.0, 0.0)
+    assert (result.cer, result.sentence_accuracy) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -100,32 +100,34 @@ def test_what_cannot_be_scored_is_said(references: list[str], hypotheses: list[s
 def test_a_homophone_is_no_syllable_error_and_a_tone_is_one_with_tones_only() -> None:
     result = score(["请买水", "是"], ["请卖水", "事"])  # mǎi, mài; shì, shì
     assert result.cer == pytest.approx(2 / 4)
-    assert result.ser_toned == pytest.approx(1 / 4)
-    assert result.ser_toneless == 0.0
-    assert result.ser_toneless_ci == wilson(0.0, 4)
+    assert result.syllable_error_rate == pytest.approx(1 / 4)
+    assert result.toneless_syllable_error_rate == 0.0
+    assert result.toneless_syllable_error_rate_ci == wilson(0.0, 4)
 
 
 @given(pairs)
 def test_syllable_errors_are_edits_of_lists_of_syllables(pairs: list[tuple[str, str]]) -> None:
     result = score(*zip(*pairs, strict=True), resamples=20)
     for rate, interval, of in (
-        (result.ser_toned, result.ser_toned_ci, toned),
-        (result.ser_toneless, result.ser_toneless_ci, toneless),
+        (result.syllable_error_rate, result.syllable_error_rate_ci, toned),
+        (result.toneless_syllable_error_rate, result.toneless_syllable_error_rate_ci, toneless),
     ):
         edits = sum(levenshtein(of(said), of(heard)) for said, heard in pairs)
         assert rate == pytest.approx(edits / sum(len(of(said)) for said, _ in pairs))
         assert 0 <= interval[0] <= interval[1]
-    assert result.ser_toneless <= result.ser_toned <= result.cer  # one character, one syllable in these texts
+    assert (
+        result.toneless_syllable_error_rate <= result.syllable_error_rate <= result.cer
+    )  # one character, one syllable in these texts
 
 
 def test_raw_counts_what_normalising_forgives() -> None:
     result = score(["幫我開燈", "我要20个", "喝水"], [" 帮我开灯。\n", "我要二十個", "喝 水"])
-    assert (result.cer, result.exact, result.ser_toned) == (0.0, 1.0, 0.0)
-    assert result.raw.exact == 0.0
+    assert (result.cer, result.sentence_accuracy, result.syllable_error_rate) == (0.0, 1.0, 0.0)
+    assert result.raw.sentence_accuracy == 0.0
     # 幫開燈 and a full stop; 20个 against 二十個; a space
     assert result.raw.cer == pytest.approx((4 + 3 + 1) / 11)
     # the full stop; 20 against two syllables. 20 is one syllable as written
-    assert result.raw.ser_toned == result.raw.ser_toneless == pytest.approx((1 + 2) / 10)
+    assert result.raw.syllable_error_rate == result.raw.toneless_syllable_error_rate == pytest.approx((1 + 2) / 10)
 
 
 def test_raw_takes_off_white_space_around_and_nothing_else() -> None:
@@ -149,26 +151,26 @@ def test_raw_takes_off_white_space_around_and_nothing_else() -> None:
     ],
 )
 def test_an_answer_is_endless_when_its_tail_repeats_four_times(text: str, endless: bool) -> None:
-    assert is_endless(text) == endless
-    assert score(["不要"], [text]).endless == endless
+    assert is_repetition(text) == endless
+    assert score(["不要"], [text]).repetitions == endless
 
 
 def test_answers_that_the_bound_cut_are_endless_too_and_counted_once() -> None:
     heard = ["不要", "疼" * 9, "我想", ""]
-    assert score(["不要"] * 4, heard).endless == 1
-    assert score(["不要"] * 4, heard, cut=[False, True, True, False]).endless == 2
+    assert score(["不要"] * 4, heard).repetitions == 1
+    assert score(["不要"] * 4, heard, truncated=[False, True, True, False]).repetitions == 2
 
 
 def test_who_laughs_four_times_is_no_machine() -> None:
-    assert score(["哈哈哈哈"], ["哈哈哈哈！"]).endless == 0
+    assert score(["哈哈哈哈"], ["哈哈哈哈！"]).repetitions == 0
 
 
 # ── Before and after ─────────────────────────────────────────────────────────
 def test_a_difference_by_hand() -> None:
     result = difference(["我想喝水", "帮我开灯"], ["我要", "帮我开灯"], ["我想喝水", "帮我开"])
     assert result.cer == pytest.approx((1 - 3) / 8)
-    assert result.exact == 0.0
-    assert result.cer_ci[0] <= -2 / 8 <= result.cer_ci[1] and result.exact_ci == (-1.0, 1.0)
+    assert result.sentence_accuracy == 0.0
+    assert result.cer_ci[0] <= -2 / 8 <= result.cer_ci[1] and result.sentence_accuracy_ci == (-1.0, 1.0)
 
 
 @given(st.lists(st.tuples(phrases, texts, texts), min_size=1, max_size=8))
@@ -177,11 +179,15 @@ def test_a_difference_is_that_of_the_scores_and_turns_its_sign(triples: list[tup
     there, back = difference(said, was, now, resamples=50), difference(said, now, was, resamples=50)
     before, after = score(said, was, resamples=1), score(said, now, resamples=1)
     assert there.cer == pytest.approx(after.cer - before.cer) == -back.cer
-    assert there.exact == pytest.approx(after.exact - before.exact) == -back.exact
+    assert (
+        there.sentence_accuracy
+        == pytest.approx(after.sentence_accuracy - before.sentence_accuracy)
+        == -back.sentence_accuracy
+    )
     assert there.cer_ci == pytest.approx((-back.cer_ci[1], -back.cer_ci[0]))
-    for low, high in (there.cer_ci, there.exact_ci):
+    for low, high in (there.cer_ci, there.sentence_accuracy_ci):
         assert low <= high
-    assert -1 <= there.exact_ci[0] <= there.exact <= there.exact_ci[1] <= 1
+    assert -1 <= there.sentence_accuracy_ci[0] <= there.sentence_accuracy <= there.sentence_accuracy_ci[1] <= 1
 
 
 def test_a_paired_interval_against_a_plain_loop_and_narrower_than_an_unpaired_one() -> None:
@@ -213,10 +219,10 @@ def test_a_paired_interval_against_a_plain_loop_and_narrower_than_an_unpaired_on
 def test_ten_of_ten_mended_is_no_certainty() -> None:
     said = list("一二三四五六七八九十")
     mended, same = difference(said, [""] * 10, said), difference(said, said, said)
-    assert (mended.cer, mended.exact) == (-1.0, 1.0)
-    assert mended.exact_ci == pytest.approx((0.722, 1.0), abs=1e-3)
+    assert (mended.cer, mended.sentence_accuracy) == (-1.0, 1.0)
+    assert mended.sentence_accuracy_ci == pytest.approx((0.722, 1.0), abs=1e-3)
     assert mended.cer_ci[0] < -1 < mended.cer_ci[1] < -0.6
-    assert same.exact_ci == pytest.approx((-0.278, 0.278), abs=1e-3)
+    assert same.sentence_accuracy_ci == pytest.approx((-0.278, 0.278), abs=1e-3)
 
 
 def test_takes_of_one_phrase_make_no_difference_surer() -> None:
@@ -225,7 +231,7 @@ def test_takes_of_one_phrase_make_no_difference_surer() -> None:
     once, thrice = difference(said, was, now), difference(said * 3, was * 3, now * 3)
     assert once == thrice
     mended = difference(said * 3, [""] * 30, said * 3)
-    assert mended.exact_ci == difference(said, [""] * 10, said).exact_ci
+    assert mended.sentence_accuracy_ci == difference(said, [""] * 10, said).sentence_accuracy_ci
 
 
 def test_a_difference_is_reproducible_and_needs_as_many_clips_on_both_sides() -> None:
@@ -245,8 +251,8 @@ def test_all_or_none_of_ten_is_said_only_when_it_is_all_or_none(right: int, n: i
 def test_ten_of_ten_is_not_a_hundred_per_cent_for_sure() -> None:
     said = list("一二三四五六七八九十")
     right, wrong = score(said, said), score(said, [""] * 10)
-    assert right.exact_ci == pytest.approx((0.722, 1.0), abs=1e-3)  # Wilson's, from the tables
-    assert wrong.exact_ci == pytest.approx((0.0, 0.278), abs=1e-3)
+    assert right.sentence_accuracy_ci == pytest.approx((0.722, 1.0), abs=1e-3)  # Wilson's, from the tables
+    assert wrong.sentence_accuracy_ci == pytest.approx((0.0, 0.278), abs=1e-3)
     assert right.cer_ci[0] == 0 and right.cer_ci[1] > 0.1
 
 
@@ -276,9 +282,9 @@ def test_takes_of_one_phrase_are_one_phrase() -> None:
     said = [f"第{n}句" for n in range(1, 11)]
     heard = [*said[:8], "", ""]
     once, thrice = score(said, heard), score(said * 3, heard * 3)
-    assert thrice.exact_ci == once.exact_ci
+    assert thrice.sentence_accuracy_ci == once.sentence_accuracy_ci
     assert thrice.cer_ci == once.cer_ci
-    assert score(["二十", "20", "２０"], ["二十"] * 3).exact_ci == wilson(1.0, 1)
+    assert score(["二十", "20", "２０"], ["二十"] * 3).sentence_accuracy_ci == wilson(1.0, 1)
 
 
 def test_one_phrase_says_nothing_about_another() -> None:
@@ -304,7 +310,7 @@ def test_the_intervals_hold_what_they_promise() -> None:
     held = []
     for _ in range(200):
         result = score(said, [text if rng.random() < 0.8 else "" for text in said], resamples=1)
-        held.append(result.exact_ci[0] <= 0.8 <= result.exact_ci[1])
+        held.append(result.sentence_accuracy_ci[0] <= 0.8 <= result.sentence_accuracy_ci[1])
     assert 0.90 <= np.mean(held) <= 1.0
 
 
@@ -323,10 +329,12 @@ def test_as_json_is_what_the_report_keeps() -> None:
     result = score(["我想喝水", "疼"], ["我想喝水", ""])
     kept = json.loads(json.dumps(result.as_json()))
     assert kept == result.as_json()
-    rates = {"cer", "cer_ci", "exact", "exact_ci", "ser_toned", "ser_toned_ci", "ser_toneless", "ser_toneless_ci"}
-    assert set(kept) == rates | {"n", "phrases", "endless", "raw"} and set(kept["raw"]) == rates
+    names = ("sentence_accuracy", "syllable_error_rate", "toneless_syllable_error_rate")
+    measures = {"cer", "exact", "ser_toned", "ser_toneless", *names}  # the first names stay beside the new ones
+    rates = measures | {f"{name}_ci" for name in measures}
+    assert set(kept) == rates | {"n", "phrases", "endless", "repetitions", "raw"} and set(kept["raw"]) == rates
     assert (kept["n"], kept["phrases"], kept["cer"], kept["exact"]) == (2, 2, 0.2, 0.5)
-    assert kept["cer_ci"] == list(result.cer_ci) and kept["raw"]["exact_ci"] == list(result.raw.exact_ci)
+    assert kept["cer_ci"] == list(result.cer_ci) and kept["raw"]["exact_ci"] == list(result.raw.sentence_accuracy_ci)
 
 
 # ── The evaluate metric ──────────────────────────────────────────────────────

@@ -10,7 +10,7 @@ from resonance_helpers.scoring.learning_curve import (
     FEWEST_PHRASES,
     MORE_PHRASES,
     WORTH,
-    Answer,
+    ClipHypothesis,
     Trial,
     curve_points,
     gain,
@@ -25,11 +25,11 @@ def phrase(i: int) -> str:
     return f"请给我{DIGITS[i % len(DIGITS)]}{DIGITS[i // len(DIGITS)]}"
 
 
-def answers(known: range, new: range, wrong: set[int]) -> tuple[Answer, ...]:
+def answers(known: range, new: range, wrong: set[int]) -> tuple[ClipHypothesis, ...]:
     """A clip for each phrase; those in ``wrong`` come out with one wrong character of five."""
     parts = [("known", i) for i in known] + [("new", i) for i in new]
     return tuple(
-        Answer(f"{i}.wav", phrase(i), phrase(i)[:-1] + WRONG if i in wrong else phrase(i), part)  # type: ignore[arg-type]
+        ClipHypothesis(f"{i}.wav", phrase(i), phrase(i)[:-1] + WRONG if i in wrong else phrase(i), part)  # type: ignore[arg-type]
         for part, i in parts
     )
 
@@ -44,11 +44,13 @@ def trials(wrong_before: set[int], wrong_after: set[int], seeds: int = 2) -> lis
 def test_known_are_the_trained_ones_and_new_are_never_trained_at_any_size() -> None:
     small, large = curve_points(trials({0, 50, 90}, set()))
     assert (small.phrases, large.phrases) == (40, 80)
-    assert small.known is not None and small.new is not None and large.known is not None and large.new is not None
-    assert (small.known.n, large.known.n, small.new.n, large.new.n) == (80, 160, 80, 80)
+    assert small.seen is not None and small.unseen is not None and large.seen is not None and large.unseen is not None
+    assert (small.seen.n, large.seen.n, small.unseen.n, large.unseen.n) == (80, 160, 80, 80)
     said, heard = [phrase(i) for i in range(40)] * 2, [phrase(0)[:-1] + WRONG, *map(phrase, range(1, 40))] * 2
-    assert small.known == score(said, heard)
-    assert small.new.exact == 39 / 40, "phrase 50 is trained on at the larger size: it is no new phrase of this curve"
+    assert small.seen == score(said, heard)
+    assert small.unseen.sentence_accuracy == 39 / 40, (
+        "phrase 50 is trained on at the larger size: it is no new phrase of this curve"
+    )
 
 
 def test_only_the_same_clips_are_compared() -> None:
@@ -97,7 +99,7 @@ def noisy(rng: np.random.Generator, phrases: int, seeds: int, before: float, aft
     """Errors with an effect of the phrase: some are hard for every seed, as in life."""
     hard = rng.normal(0, 0.1, phrases)
 
-    def heard(share: float) -> tuple[Answer, ...]:
+    def heard(share: float) -> tuple[ClipHypothesis, ...]:
         wrong = {i for i in range(phrases) if rng.random() < share + hard[i]}
         return answers(range(phrases), range(0), wrong)
 

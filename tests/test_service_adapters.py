@@ -23,9 +23,9 @@ from fastapi import FastAPI
 from serving import HTTP, SHORT, TOKEN, Voices, refused, running, until
 
 from resonance_helpers.asr.manifest import MANIFEST, read_manifest
+from resonance_helpers.asr.whisper import Hypothesis
 from resonance_helpers.core.settings import ServiceSettings
 from resonance_helpers.service.app import create_app
-from resonance_helpers.service.engine import Said
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key
 from resonance_helpers.service.registry import AdapterRegistry
 
@@ -55,8 +55,8 @@ class FromDisk(Voices):
             assert json.loads((folder / "tokenizer.json").read_bytes())["version"] == manifest.seed
         return Trained(words(manifest.patient_id, manifest.seed))
 
-    def recognise(self, samples: Sequence[np.ndarray], voice: Trained, window_s: float) -> list[Said]:
-        return [Said(voice.words, uncertain=False)] * len(samples)
+    def recognise(self, samples: Sequence[np.ndarray], voice: Trained, window_s: float) -> list[Hypothesis]:
+        return [Hypothesis(voice.words, truncated=False, unsure=False)] * len(samples)
 
 
 def words(patient: str, version: int) -> str:

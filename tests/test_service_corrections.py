@@ -201,11 +201,11 @@ def test_a_correction_trains_and_never_judges_whatever_the_labels_say(data: Path
     write_labels(alice.labels, labels)
     conversion.convert(alice)
     before = split_utterances(load_utterances(alice), seed=17)
-    for text in ("这句话从来没有录过", labels[0].text, before.known[0].text):
+    for text in ("这句话从来没有录过", labels[0].text, before.seen[0].text):
         corrections_module.add_take(alice, load(sound(1.0), 10.0), text, CORRECTIONS)
     conversion.convert(alice)
     after = split_utterances(load_utterances(alice), seed=17)
-    assert (after.known, after.new, after.made_here) == (before.known, before.new, not marked)
+    assert (after.seen, after.unseen, after.made_here) == (before.seen, before.unseen, not marked)
     assert [u.session for u in after.train if u not in before.train] == [CORRECTIONS] * 3
     # … and what is recorded next is still marked as the other labels are
     added = corrections_module.add_take(alice, load(sound(1.2), 10.0), "再来一句", "2026-12-01")

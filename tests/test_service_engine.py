@@ -311,9 +311,9 @@ def test_a_failed_load_is_tried_again() -> None:
 def test_silence_between_is_no_segment() -> None:
     class Deaf(Voices):
         def recognise(self, samples: Any, voice: Voice, window_s: float) -> Any:
-            from resonance_helpers.service.engine import Said
+            from resonance_helpers.asr.whisper import Hypothesis
 
-            return [Said("", uncertain=True) for _ in samples]
+            return [Hypothesis("", truncated=False, unsure=True) for _ in samples]
 
     answer = with_engine(lambda engine: engine.transcribe(CLIP, "alice"), Deaf())
     assert (answer.segments, answer.duration, answer.uncertain) == ((), 0.5, True)

@@ -14,9 +14,9 @@ from openai.types.audio import TranscriptionCreateParams
 from serving import HTTP, SHORT, SHOWN, TOKEN, Voices, make_adapter, running, sound
 
 from resonance_helpers.asr.manifest import MANIFEST
+from resonance_helpers.asr.whisper import Hypothesis
 from resonance_helpers.core.messages import LANGUAGES, message
 from resonance_helpers.service.app import create_app
-from resonance_helpers.service.engine import Said
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key
 from resonance_helpers.service.openai_routes import PARAMETERS
 from resonance_helpers.service.registry import AdapterRegistry
@@ -93,7 +93,9 @@ def test_every_format(client: openai.OpenAI) -> None:
 def test_where_nobody_speaks_no_format_says_anything(
     client: openai.OpenAI, voices: Voices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(voices, "recognise", lambda samples, voice, window_s: [Said("", uncertain=True)])
+    monkeypatch.setattr(
+        voices, "recognise", lambda samples, voice, window_s: [Hypothesis("", truncated=False, unsure=True)]
+    )
     kinds = ("json", "text", "verbose_json", "srt", "vtt")
     said = [client.audio.transcriptions.create(model="alice", file=clip(), response_format=kind) for kind in kinds]
     assert said[0].text == said[2].text == "" and said[2].segments == []

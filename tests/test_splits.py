@@ -19,7 +19,7 @@ from resonance_helpers.scoring.text import normalise, toneless
 
 
 @dataclass(frozen=True)
-class Said:
+class Clip:
     """The part of an Utterance that splitting looks at."""
 
     audio: str
@@ -35,17 +35,17 @@ TEXTS += ["我想吃饭", "帮我开灯", "疼", "不疼", "OK", "去", "妈"]
 
 
 @st.composite
-def recordings(draw: st.DrawFn, min_size: int = 1, splits: tuple[str | None, ...] = (None,)) -> list[Said]:
+def recordings(draw: st.DrawFn, min_size: int = 1, splits: tuple[str | None, ...] = (None,)) -> list[Clip]:
     one = st.tuples(st.sampled_from(TEXTS), st.integers(1, 3), st.sampled_from(splits))
     said = draw(st.lists(one, min_size=min_size, max_size=40))
-    return [Said(f"{i}.wav", text, take, split=split) for i, (text, take, split) in enumerate(said)]
+    return [Clip(f"{i}.wav", text, take, split=split) for i, (text, take, split) in enumerate(said)]
 
 
-def sounds(said: tuple[Said, ...]) -> set[tuple[str, ...]]:
+def sounds(said: tuple[Clip, ...]) -> set[tuple[str, ...]]:
     return {toneless(each.text) for each in said}
 
 
-def spoken(said: tuple[Said, ...]) -> set[str]:
+def spoken(said: tuple[Clip, ...]) -> set[str]:
     return {normalise(each.text) for each in said}
 
 
@@ -53,21 +53,21 @@ any_recordings = recordings() | recordings(splits=(None, "train")) | recordings(
 
 
 @given(any_recordings, st.integers(0, 5))
-def test_the_parts_of_any_recordings(said: list[Said], seed: int) -> None:
+def test_the_parts_of_any_recordings(said: list[Clip], seed: int) -> None:
     if all(each.split == "test" for each in said):
         return
     split = split_utterances(said, seed)
-    assert sorted(split.train + split.known + split.new, key=said.index) == said  # each in exactly one part
-    assert not sounds(split.new) & sounds(split.train)
-    assert sounds(split.known) <= sounds(split.train)
+    assert sorted(split.train + split.seen + split.unseen, key=said.index) == said  # each in exactly one part
+    assert not sounds(split.unseen) & sounds(split.train)
+    assert sounds(split.seen) <= sounds(split.train)
     assert all(each.split != "test" for each in split.train)
-    assert all(each.split != "train" for each in split.known + split.new)
-    assert all(list(part) == sorted(part, key=said.index) for part in (split.train, split.known, split.new))
+    assert all(each.split != "train" for each in split.seen + split.unseen)
+    assert all(list(part) == sorted(part, key=said.index) for part in (split.train, split.seen, split.unseen))
     assert split == split_utterances(said, seed)
     marked = any(each.split == "test" for each in said)
     assert split.made_here == (not marked and any(each.split is None for each in said))
     if marked:
-        assert {each for each in said if each.split == "test"} == set(split.known + split.new)
+        assert {each for each in said if each.split == "test"} == set(split.seen + split.unseen)
 
 
 # How each character sounds, by hand: the package's own pinyin must not be what its leaks are measured with.
@@ -89,7 +89,7 @@ def test_no_homophone_of_a_new_phrase_is_ever_trained_on(
 ) -> None:
     """Not for fitting, not for choosing the checkpoint, whatever the labels say, in either script."""
     said = [
-        Said(f"{i}.wav", written, 1 + i % 3, split=mark if keep_labels else None)
+        Clip(f"{i}.wav", written, 1 + i % 3, split=mark if keep_labels else None)
         for i, ((_, written), mark) in enumerate(spoken_as)
     ]
     if all(each.split == "test" for each in said):
@@ -98,94 +98,99 @@ def test_no_homophone_of_a_new_phrase_is_ever_trained_on(
     split = split_utterances(said, seed)
     held = hold_out_dev(split.train, 0.12, 24, seed)
     trained = {heard[each.audio] for each in held.fit + held.dev}
-    assert not trained & {heard[each.audio] for each in split.new}
-    assert {heard[each.audio] for each in split.known} <= trained
+    assert not trained & {heard[each.audio] for each in split.unseen}
+    assert {heard[each.audio] for each in split.seen} <= trained
 
 
 @given(recordings(min_size=10))
-def test_a_made_split_loses_few_phrases(said: list[Said]) -> None:
+def test_a_made_split_loses_few_phrases(said: list[Clip]) -> None:
     split = split_utterances(said, seed=1)
     several = {text for text, count in Counter(normalise(each.text) for each in said).items() if count > 1}
-    assert several <= spoken(split.known)
+    assert several <= spoken(split.seen)
     assert several <= spoken(split.train)
-    assert len(split.new) <= max(1, round(TEST_FRACTION * len(said)))
+    assert len(split.unseen) <= max(1, round(TEST_FRACTION * len(said)))
 
 
 @given(recordings(min_size=3), st.lists(plain_texts, max_size=6), st.integers(0, 3))
-def test_corrections_only_train_and_change_no_test(said: list[Said], corrected: list[str], seed: int) -> None:
+def test_corrections_only_train_and_change_no_test(said: list[Clip], corrected: list[str], seed: int) -> None:
     before = split_utterances(said, seed)
-    extra = [Said(f"c{i}.wav", text, 9 + i, session=CORRECTIONS) for i, text in enumerate(corrected)]
+    extra = [Clip(f"c{i}.wav", text, 9 + i, session=CORRECTIONS) for i, text in enumerate(corrected)]
     after = split_utterances(said + extra, seed)
-    assert set(after.known + after.new) == set(before.known + before.new)
+    assert set(after.seen + after.unseen) == set(before.seen + before.unseen)
     assert set(after.train) == set(before.train) | set(extra)
 
 
 @given(st.sets(st.integers(1, 300), min_size=8, max_size=60), st.integers(301, 400), st.integers(0, 5))
 def test_one_more_phrase_moves_at_most_one_other(numbers: set[int], added: int, seed: int) -> None:
     """Else the scores of before and after would be of other clips."""
-    said = [Said(f"{n}.wav", f"第{n}句话") for n in sorted(numbers)]
-    one = Said(f"{added}.wav", f"第{added}句话")
-    before = set(split_utterances(said, seed).new)
-    after = set(split_utterances([one, *said], seed).new) - {one}
+    said = [Clip(f"{n}.wav", f"第{n}句话") for n in sorted(numbers)]
+    one = Clip(f"{added}.wav", f"第{added}句话")
+    before = set(split_utterances(said, seed).unseen)
+    after = set(split_utterances([one, *said], seed).unseen) - {one}
     assert len(before ^ after) <= 1
 
 
 def test_three_takes_each_the_last_one_judges() -> None:
-    said = [Said(f"{text}{take}", text, take) for text in TEXTS[9:] for take in (3, 1, 2)]
+    said = [Clip(f"{text}{take}", text, take) for text in TEXTS[9:] for take in (3, 1, 2)]
     split = split_utterances(said, seed=17)
-    assert {each.take for each in split.known} == {3}
+    assert {each.take for each in split.seen} == {3}
     assert {each.take for each in split.train} == {1, 2}
-    assert len(split.known) == 7 and not split.new and split.made_here
+    assert len(split.seen) == 7 and not split.unseen and split.made_here
 
 
 def test_takes_that_nobody_numbered_go_by_session_and_order() -> None:
-    said = [Said("a", "疼", session="2025-03"), Said("b", "疼", session="2025-02"), Said("c", "妈"), Said("d", "妈")]
-    assert [each.audio for each in split_utterances(said, seed=1).known] == ["a", "d"]
+    said = [
+        Clip("a", "疼", session="2025-03"),
+        Clip("b", "疼", session="2025-02"),
+        Clip("c", "妈"),
+        Clip("d", "妈"),
+    ]
+    assert [each.audio for each in split_utterances(said, seed=1).seen] == ["a", "d"]
 
 
 def test_the_guides_one_take_each_holds_out_phrases() -> None:
-    said = [Said(f"{n}.wav", f"第{n}句话") for n in range(1, 101)]
+    said = [Clip(f"{n}.wav", f"第{n}句话") for n in range(1, 101)]
     split = split_utterances(said, seed=17)
-    assert not split.known
-    assert len(split.new) == 15
-    assert split.new != split_utterances(said, seed=18).new
+    assert not split.seen
+    assert len(split.unseen) == 15
+    assert split.unseen != split_utterances(said, seed=18).unseen
 
 
 def test_where_few_phrases_have_takes_both_questions_are_asked_and_no_take_is_orphaned() -> None:
-    said = [Said(f"{n}", f"第{n}句话") for n in range(18)] + [Said("a", "疼", 1), Said("b", "疼", 2)]
+    said = [Clip(f"{n}", f"第{n}句话") for n in range(18)] + [Clip("a", "疼", 1), Clip("b", "疼", 2)]
     for seed in range(100):  # with 19 groups to draw from, some of these would draw the wrong one
         split = split_utterances(said, seed)
-        assert spoken(split.known) == {"疼"} and "疼" in spoken(split.train)
-        assert len(split.new) == 2
+        assert spoken(split.seen) == {"疼"} and "疼" in spoken(split.train)
+        assert len(split.unseen) == 2
 
 
 def test_the_shared_speakers_own_split_is_kept() -> None:
-    said = [Said(f"{n}", f"第{n}句话", 1, split="train") for n in range(20)]
-    said += [Said(f"{n}b", f"第{n}句话", 2, split="test") for n in range(25)]
+    said = [Clip(f"{n}", f"第{n}句话", 1, split="train") for n in range(20)]
+    said += [Clip(f"{n}b", f"第{n}句话", 2, split="test") for n in range(25)]
     split = split_utterances(said, seed=1)
-    assert (len(split.train), len(split.known), len(split.new), split.made_here) == (20, 20, 5, False)
+    assert (len(split.train), len(split.seen), len(split.unseen), split.made_here) == (20, 20, 5, False)
 
 
 def test_a_given_split_that_leaks_a_homophone_counts_as_known() -> None:
-    split = split_utterances([Said("a", "买", split="train"), Said("b", "卖", split="test")], seed=1)
-    assert spoken(split.known) == {"卖"} and not split.new
+    split = split_utterances([Clip("a", "买", split="train"), Clip("b", "卖", split="test")], seed=1)
+    assert spoken(split.seen) == {"卖"} and not split.unseen
 
 
 def test_unmarked_ones_are_trained_on_where_some_are_marked_test() -> None:
-    split = split_utterances([Said("a", "疼", split="test"), Said("b", "妈"), Said("c", "去")], seed=1)
-    assert spoken(split.train) == {"妈", "去"} and spoken(split.new) == {"疼"} and not split.made_here
+    split = split_utterances([Clip("a", "疼", split="test"), Clip("b", "妈"), Clip("c", "去")], seed=1)
+    assert spoken(split.train) == {"妈", "去"} and spoken(split.unseen) == {"疼"} and not split.made_here
 
 
 def test_all_marked_train_has_no_test() -> None:
-    split = split_utterances([Said(f"{i}", text, split="train") for i, text in enumerate(TEXTS)], seed=1)
-    assert len(split.train) == len(TEXTS) and not split.known and not split.new and not split.made_here
+    split = split_utterances([Clip(f"{i}", text, split="train") for i, text in enumerate(TEXTS)], seed=1)
+    assert len(split.train) == len(TEXTS) and not split.seen and not split.unseen and not split.made_here
 
 
 @pytest.mark.parametrize("lang", ["zh", "en"])
 def test_nothing_to_train_on(lang: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESONANCE_LANG", lang)
     with pytest.raises(ResonanceError) as caught:
-        split_utterances([Said("a", "疼", split="test"), Said("b", "妈", split="test")], seed=1)
+        split_utterances([Clip("a", "疼", split="test"), Clip("b", "妈", split="test")], seed=1)
     assert caught.value.code == "RZ-0407"
     assert str(caught.value).endswith(message("RZ-0407", count=2))
     assert '"split": "test"' in str(caught.value) and "2" in str(caught.value)
@@ -193,7 +198,7 @@ def test_nothing_to_train_on(lang: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 # ── dev ──────────────────────────────────────────────────────────────────────
 @given(recordings(), st.floats(0.01, 0.5), st.integers(1, 12), st.integers(0, 5))
-def test_dev_of_any_recordings(train: list[Said], fraction: float, max_clips: int, seed: int) -> None:
+def test_dev_of_any_recordings(train: list[Clip], fraction: float, max_clips: int, seed: int) -> None:
     held = hold_out_dev(train, fraction, max_clips, seed)
     assert sorted(held.fit + held.dev, key=train.index) == train
     assert held.fit
@@ -206,16 +211,16 @@ def test_dev_of_any_recordings(train: list[Said], fraction: float, max_clips: in
 
 
 @given(any_recordings)
-def test_dev_never_takes_a_test_clip(said: list[Said]) -> None:
+def test_dev_never_takes_a_test_clip(said: list[Clip]) -> None:
     if all(each.split == "test" for each in said):
         return
     split = split_utterances(said, seed=2)
     held = hold_out_dev(split.train, 0.12, 24, seed=2)
-    assert not {*held.fit, *held.dev} & {*split.known, *split.new}
+    assert not {*held.fit, *held.dev} & {*split.seen, *split.unseen}
 
 
 def test_dev_by_takes_is_spread_over_phrases() -> None:
-    train = [Said(f"{text}{take}", text, take) for text in TEXTS[9:] for take in (1, 2, 3)]
+    train = [Clip(f"{text}{take}", text, take) for text in TEXTS[9:] for take in (1, 2, 3)]
     held = hold_out_dev(train, 0.25, 24, seed=3)
     assert held.by == "takes"
     assert Counter(each.take for each in held.dev) == {3: 5}
@@ -224,7 +229,7 @@ def test_dev_by_takes_is_spread_over_phrases() -> None:
 
 
 def test_dev_by_phrases_keeps_homophones_together() -> None:
-    train = [Said(text, text) for text in TEXTS]
+    train = [Clip(text, text) for text in TEXTS]
     for seed in range(20):
         held = hold_out_dev(train, 0.2, 24, seed)
         assert held.by == "phrases"
@@ -232,23 +237,23 @@ def test_dev_by_phrases_keeps_homophones_together() -> None:
 
 
 def test_dev_of_nothing_but_homophones_is_still_there() -> None:
-    train = [Said(text, text) for text in ("是", "事", "十", "师", "试", "市", "时", "石", "使", "世")]
+    train = [Clip(text, text) for text in ("是", "事", "十", "师", "试", "市", "时", "石", "使", "世")]
     held = hold_out_dev(train, 0.12, 24, seed=1)
     assert (len(held.dev), held.by) == (1, "phrases")
 
 
 def test_dev_is_capped() -> None:
-    train = [Said(f"{n}", f"第{n}句话") for n in range(400)]
+    train = [Clip(f"{n}", f"第{n}句话") for n in range(400)]
     assert len(hold_out_dev(train, 0.12, 24, seed=1).dev) == 24
 
 
 def test_a_single_clip_is_not_split() -> None:
-    assert hold_out_dev([Said("a", "疼")], 0.12, 24, seed=1).dev == ()
+    assert hold_out_dev([Clip("a", "疼")], 0.12, 24, seed=1).dev == ()
 
 
 # ── Parts of the phrases, for the learning curve and for cross-validation ────
 @given(any_recordings, st.lists(st.integers(1, 12), min_size=2, max_size=4), st.integers(0, 5), st.randoms())
-def test_smaller_subsets_are_inside_larger_ones(said: list[Said], sizes: list[int], seed: int, chance: Random) -> None:
+def test_smaller_subsets_are_inside_larger_ones(said: list[Clip], sizes: list[int], seed: int, chance: Random) -> None:
     subsets = nested_phrases(said, sizes, seed)
     phrases = spoken(tuple(said))
     for size, subset in subsets.items():
@@ -263,12 +268,12 @@ def test_smaller_subsets_are_inside_larger_ones(said: list[Said], sizes: list[in
 
 
 def test_another_seed_draws_other_phrases() -> None:
-    said = [Said(f"{n}.wav", f"第{n}句话") for n in range(1, 101)]
+    said = [Clip(f"{n}.wav", f"第{n}句话") for n in range(1, 101)]
     assert len({nested_phrases(said, [10], seed)[10] for seed in range(5)}) == 5
 
 
 @given(any_recordings, st.integers(2, 6), st.integers(0, 5))
-def test_every_clip_is_in_one_fold_and_no_homophone_in_two(said: list[Said], folds: int, seed: int) -> None:
+def test_every_clip_is_in_one_fold_and_no_homophone_in_two(said: list[Clip], folds: int, seed: int) -> None:
     groups = Counter(toneless(each.text) for each in said)
     if folds > len(groups):
         with pytest.raises(ResonanceError, match="RZ-1603"):
@@ -286,7 +291,7 @@ def test_every_clip_is_in_one_fold_and_no_homophone_in_two(said: list[Said], fol
 @pytest.mark.parametrize("folds", [0, 1, 3])
 def test_folds_that_cannot_be_made_are_refused_with_how_many_can(folds: int) -> None:
     with pytest.raises(ResonanceError) as caught:
-        phrase_folds([Said("a.wav", "买"), Said("b.wav", "卖"), Said("c.wav", "疼")], folds, 1)
+        phrase_folds([Clip("a.wav", "买"), Clip("b.wav", "卖"), Clip("c.wav", "疼")], folds, 1)
     for lang in ("zh", "en"):
         sentence = message("RZ-1603", lang, **caught.value.facts)
         assert f" {folds} " in sentence and "--folds" in sentence and "2" in sentence

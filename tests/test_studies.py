@@ -85,8 +85,8 @@ def test_subsets_are_nested_and_judged_on_the_same_clips(drawn: tuple[Workspace,
         rows = json.loads((run / "answers.json").read_text())
         assert all((toneless(row["reference"]) in sounds) == (row["split"] == "known") for row in rows)
     assert [point.phrases for point in curve.points] == SIZES
-    assert curve.points[0].new is not None and curve.points[1].new is not None
-    assert curve.points[0].new.n == curve.points[1].new.n
+    assert curve.points[0].unseen is not None and curve.points[1].unseen is not None
+    assert curve.points[0].unseen.n == curve.points[1].unseen.n
 
 
 @pytest.mark.slow
@@ -310,7 +310,10 @@ def test_the_picture_shows_what_was_given_and_says_it(lang: str, monkeypatch: py
     exact, cer = figure.axes
     drawn = [[list(map(float, line.get_xdata())) for line in box] for box in [[c[0] for c in exact.containers]]]
     assert [len(places) for places in drawn[0]] == [3, 2], "a size that was not scored has no point"
-    assert [list(c[0].get_ydata()) for c in exact.containers] == [[poor.exact, 1, 1], [poor.exact, poor.exact]]
+    assert [list(c[0].get_ydata()) for c in exact.containers] == [
+        [poor.sentence_accuracy, 1, 1],
+        [poor.sentence_accuracy, poor.sentence_accuracy],
+    ]
     assert [list(c[0].get_ydata()) for c in cer.containers] == [[poor.cer, 0, 0], [poor.cer, poor.cer]]
     assert cer.get_ylim()[1] > poor.cer_ci[1] > 1, "a CER over 1 is not cut off"
     for line in learning_curve_lines(points):

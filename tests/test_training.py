@@ -146,7 +146,7 @@ def test_the_weights_of_the_best_step_are_kept_not_the_last_ones(
     train_module = sys.modules[
         "resonance_helpers.lessons.train_model.logic"
     ]  # the package shows its function by that name
-    monkeypatch.setattr(train_module._Run, "finish_on_everything", lambda self: {})
+    monkeypatch.setattr(train_module._Run, "refit_on_all", lambda self: {})
     worse_and_worse = itertools.count()
     monkeypatch.setattr(training.trainer, "cer", lambda *_: float(next(worse_and_worse)))
     wild = replace(SHORT, steps=6, eval_every=2, warmup_steps=1, learning_rate=0.5)

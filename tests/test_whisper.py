@@ -91,8 +91,8 @@ def test_answers_are_told_apart_by_the_models_own_probabilities(
             said = torch.tensor([[*practice.prompt, *answer]])
             with torch.inference_mode():
                 whole = practice.whisper(features[clip : clip + 1], decoder_input_ids=said[:, :-1])
-            logits = whole.logits[0, len(practice.prompt) - 1 :] + practice._forbidden_always
-            logits[0] += practice._forbidden_at_start
+            logits = whole.logits[0, len(practice.prompt) - 1 :] + practice._suppressed
+            logits[0] += practice._suppressed_at_start
             each = logits.log_softmax(-1)[range(len(answer)), list(answer)]
             assert mean == pytest.approx(float(each.mean()), abs=1e-3)
 
@@ -112,7 +112,7 @@ def test_answers_are_told_apart_by_the_models_own_probabilities(
 )
 def test_a_loop_is_one_stretch_four_times_over_sixteen_tokens(tokens: list[int], loops: bool) -> None:
     other = list(range(100, 100 + len(tokens)))
-    assert whisper._loops(torch.tensor([other, tokens])).tolist() == [False, loops]
+    assert whisper._is_repeating(torch.tensor([other, tokens])).tolist() == [False, loops]
 
 
 def test_a_loop_is_stopped_as_cut_and_leaves_the_other_answers_alone(
@@ -127,11 +127,11 @@ def test_a_loop_is_stopped_as_cut_and_leaves_the_other_answers_alone(
         asked.append(tokens.shape[1])
         return torch.tensor([row == 1 and tokens.shape[1] >= 2 for row in range(len(tokens))])
 
-    monkeypatch.setattr(whisper, "_loops", looks)
+    monkeypatch.setattr(whisper, "_is_repeating", looks)
     assert practice.answers(encoded) == whole and not asked, "a stranger's answer goes on to the bound"
-    first, second, *others = practice.answers(encoded, stop_loops=True)
-    assert [first, *others] == [whole[0], *whole[2:]] and not whole[1].cut
-    assert second.cut and whole[1].text.startswith(second.text) and second.text != whole[1].text
+    first, second, *others = practice.answers(encoded, stop_repetition=True)
+    assert [first, *others] == [whole[0], *whole[2:]] and not whole[1].truncated
+    assert second.truncated and whole[1].text.startswith(second.text) and second.text != whole[1].text
 
 
 def noise() -> np.ndarray:
@@ -154,10 +154,10 @@ def test_an_answer_that_the_bound_cut_says_so(
     practice: SpeechModel, converted_sample: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clips = [read_wav(each.wav) for each in load_utterances(converted_sample)[:3]]
-    whole = practice.hear(clips)
-    assert [heard.text for heard in whole] == practice.recognise(clips) and not any(heard.cut for heard in whole)
+    whole = practice.transcribe(clips)
+    assert [heard.text for heard in whole] == practice.recognise(clips) and not any(heard.truncated for heard in whole)
     monkeypatch.setattr(whisper, "MAX_NEW_TOKENS", 2)
-    assert all(heard.cut for heard in practice.hear(clips))
+    assert all(heard.truncated for heard in practice.transcribe(clips))
 
 
 def test_how_sure_an_answer_is_comes_from_the_probabilities_of_its_tokens(
@@ -166,7 +166,7 @@ def test_how_sure_an_answer_is_comes_from_the_probabilities_of_its_tokens(
     clips = [read_wav(each.wav) for each in load_utterances(converted_sample)[:4]]
     features = practice.features(clips, practice.native_window_s)
     whole_model, tokens = practice.whisper, practice.greedy(features)
-    for row, heard in enumerate(practice.hear(clips)):
+    for row, heard in enumerate(practice.transcribe(clips)):
         said = tokens[row].tolist()
         said = said[: said.index(practice.end) + 1]
         with torch.no_grad():  # all tokens at once instead of one after the other
@@ -178,7 +178,7 @@ def test_how_sure_an_answer_is_comes_from_the_probabilities_of_its_tokens(
         logits[:, config.suppress_tokens or []] = -torch.inf
         logits[0, config.begin_suppress_tokens or []] = -torch.inf
         chosen = logits.log_softmax(-1)[torch.arange(len(said)), said]
-        assert heard.sure == pytest.approx(chosen.mean().exp().item(), abs=1e-4)
+        assert heard.confidence == pytest.approx(chosen.mean().exp().item(), abs=1e-4)
 
 
 def test_labels_have_one_start_token_and_padding_that_is_ignored(practice: SpeechModel) -> None:

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from resonance_helpers import open_workspace
 from resonance_helpers.lessons import connect_app, serve_model, upload_recordings
-from resonance_helpers.studies import Forgetting
+from resonance_helpers.studies import Erasure
 workspace = open_workspace(output_dir=OUT, patient_id="sample")
 """
 # A widget as a lesson shows it, and words that a reader of the page finds
@@ -35,10 +35,10 @@ SHOWN = {
         "widget.consent.given_by.hint",
         "widget.consent.save",
     ],
-    "upload_recordings.ForgetForm(Forgetting.of(workspace))": ["widget.forget.intro", "widget.forget.look"],
+    "upload_recordings.ForgetForm(Erasure.of(workspace))": ["widget.forget.intro", "widget.forget.look"],
     "upload_recordings.PhraseList(workspace)": ["我想喝水", "widget.phrases.save", "widget.phrases.number"],
     "upload_recordings.Recorder(workspace)": ["我很疼"],
-    "upload_recordings.LongRecording(workspace)": ["phone.long.upload"],
+    "upload_recordings.LongRecordingForm(workspace)": ["phone.long.upload"],
     "upload_recordings.TakeIn(workspace)": ["phone.take.upload", "phone.take.read"],
     "upload_recordings.LabelEditor(workspace, upload_recordings.check(workspace))": [
         "widget.editor.save",

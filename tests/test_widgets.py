@@ -38,7 +38,7 @@ from resonance_helpers.lessons.serve_model.try_it import TryIt
 from resonance_helpers.lessons.train_model import live_training
 from resonance_helpers.lessons.train_model.live_training import LiveTraining
 from resonance_helpers.lessons.train_model.records import Event, Guess, Point
-from resonance_helpers.lessons.upload_recordings.checking import RecordingsCheck, Row, Totals
+from resonance_helpers.lessons.upload_recordings.checking import RecordingRow, RecordingsCheck, Totals
 from resonance_helpers.lessons.upload_recordings.consent_form import ConsentForm
 from resonance_helpers.lessons.upload_recordings.view import show_recordings
 from resonance_helpers.ui import output, progress_bar
@@ -277,8 +277,8 @@ def test_the_ending_says_whether_the_run_went_on_with_all_recordings() -> None:
 
 
 # ── Recordings ───────────────────────────────────────────────────────────────
-def recording(text: str, level: str, reasons: tuple[str, ...] = ()) -> Row:
-    return Row(f"{text}.wav", text, 1, None, None, 1.0, np.ones(200, np.float32), None, level, (), reasons)
+def recording(text: str, level: str, reasons: tuple[str, ...] = ()) -> RecordingRow:
+    return RecordingRow(f"{text}.wav", text, 1, None, None, 1.0, np.ones(200, np.float32), None, level, (), reasons)
 
 
 def test_recordings_that_need_a_look_are_listed_with_the_reason(screen: Screen) -> None:

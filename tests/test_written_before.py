@@ -18,7 +18,7 @@ from resonance_helpers.dataset.index import load_utterances
 from resonance_helpers.lessons import convert_audio, export_weights, test_model, train_model, upload_recordings
 from resonance_helpers.service.keys import KEYS_FILE, Keyring
 from resonance_helpers.service.registry import AdapterRegistry
-from resonance_helpers.studies import Forgetting
+from resonance_helpers.studies import Erasure
 
 WRITTEN = Path(__file__).parent / "written" / "2026_12_01.zip"
 KEY = "J3WWcIQDKhlzaHCXMxDkz5Ch7P1sudGm7ug-E2JTX6g"  # of nothing that ever ran
@@ -78,7 +78,7 @@ def test_the_key_opens_what_it_opened(workspace: Workspace) -> None:
 
 def test_forgetting_finds_and_removes_all_of_it(workspace: Workspace) -> None:
     """The last test: what was unpacked is gone behind it."""
-    forgetting = Forgetting.of(workspace)
+    forgetting = Erasure.of(workspace)
     kinds = {piece.kind for piece in forgetting.look().pieces}
     assert {"adapter", "recordings", "runs", "export", "reports", "labels", "consent"} <= kinds
     assert forgetting.remove().is_complete

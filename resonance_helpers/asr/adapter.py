@@ -187,7 +187,7 @@ def attach(speech: SpeechModel, folder: Path, name: str = "default") -> Manifest
     return loaded.manifest
 
 
-class Slots:
+class AdapterSwitch:
     """Room in one model for adapters that take turns: one slot for each shape, whose parameters are pointed at the
     weights of whoever speaks.
 

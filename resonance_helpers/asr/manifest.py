@@ -48,7 +48,7 @@ class Manifest:
     scores: dict[str, float | None]
     versions: dict[str, str]
     time: str  # ISO 8601, UTC
-    speech_bar: float = 0.0  # ``speech_gate.personal_bar`` of the recordings; 0 in adapters from before it
+    speech_bar: float = 0.0  # ``vad.speaker_threshold`` of the recordings; 0 in adapters from before it
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:

@@ -1,12 +1,12 @@
-"""Is somebody speaking? The gate in front of a voice that was trained to hear certain phrases.
+"""Voice activity detection in front of the recogniser.
 
-A Whisper that was trained on forty phrases may hear them in a knock or a fan too, so what is no speech has to be kept
-from it. Two questions, the cheap one first: does the level rise and fall as speech does
-(``clip_quality.has_speech``), and does Silero's voice detector (MIT, its weights come with the package) take it for a
-voice? Whose voice is not asked: other people's speech, on television or in the room, is let through.
+A Whisper model that was trained on forty phrases may write them for a knock or a fan, so clips without speech are kept
+from it. Two tests, the cheap one first: whether the level varies as in speech (``quality.has_speech``), and whether
+Silero's detector (MIT, weights in its package) finds a voice. It does not tell speakers apart: other people's speech,
+on television or in the room, passes.
 
-Silero learned from other people's speech. A voice that it hardly takes for one must not be shut out, so the bar is
-personal: it lies below the least convincing of the recordings that the person trained with.
+Silero was trained on typical speech and may score impaired speech low, so the threshold is the speaker's own: below the
+lowest score of the recordings that the adapter was trained on.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ import numpy as np
 import torch
 
 from ..audio.quality import has_speech, without_offset
-from ..core.settings import SAMPLE_RATE, SPEECH_BAR
+from ..core.settings import SAMPLE_RATE, SPEECH_THRESHOLD
 
 FRAME = 512  # samples that the detector judges at a time, 32 ms at 16 kHz
-HELD = 2  # frames in a row that must be as sure: a syllable of 0.1 s has them wherever its frames begin
+HELD = 2  # consecutive frames that must reach the score: a syllable of 0.1 s has them wherever its frames begin
 
 
-def voice_like(clips: Sequence[np.ndarray]) -> list[float]:
-    """How sure the detector is, 0–1, that somebody speaks in each 16 kHz mono clip: its surest ``HELD`` frames."""
-    return _surest(clips, enough=math.inf)
+def speech_probability(clips: Sequence[np.ndarray]) -> list[float]:
+    """The speech probability of each 16 kHz mono clip, 0–1: the highest that ``HELD`` frames in a row reach."""
+    return _max_probability(clips, enough=math.inf)
 
 
-def _surest(clips: Sequence[np.ndarray], enough: float) -> list[float]:
-    """As ``voice_like``, but it stops listening once every clip has reached ``enough``: most speech does so at once."""
+def _max_probability(clips: Sequence[np.ndarray], enough: float) -> list[float]:
+    """As ``speech_probability``, but stops as soon as every clip has reached ``enough``."""
     if not clips:
         return []
     lengths = torch.tensor([max(HELD, math.ceil(len(clip) / FRAME)) for clip in clips])  # in frames
@@ -43,29 +43,29 @@ def _surest(clips: Sequence[np.ndarray], enough: float) -> list[float]:
         row[: len(clip)] = torch.from_numpy(without_offset(clip))
     detector = _detector()
     detector.reset_states()
-    held: deque[torch.Tensor] = deque(maxlen=HELD)  # what was heard last, [clips] each
-    surest = torch.zeros(len(clips))
+    held: deque[torch.Tensor] = deque(maxlen=HELD)  # the probabilities of the last frames, [clips] each
+    highest = torch.zeros(len(clips))
     with torch.inference_mode():  # all clips at once, frame by frame
         for number, frame in enumerate(sound.split(FRAME, dim=1), start=1):
             held.append(detector(frame, SAMPLE_RATE).squeeze(1).masked_fill(number > lengths, 0.0))
             if len(held) == HELD:
-                surest = torch.maximum(surest, torch.stack([*held]).amin(dim=0))
-            if (surest >= enough).all():
+                highest = torch.maximum(highest, torch.stack([*held]).amin(dim=0))
+            if (highest >= enough).all():
                 break
-    return surest.tolist()
+    return highest.tolist()
 
 
-def personal_bar(clips: Sequence[np.ndarray]) -> float:
-    """The bar for somebody who recorded ``clips``: half of the least sure of them, at most ``SPEECH_BAR``."""
-    return min([SPEECH_BAR, *(sure / 2 for sure in voice_like(clips))])
+def speaker_threshold(clips: Sequence[np.ndarray]) -> float:
+    """The threshold for the speaker of ``clips``: half of the lowest probability, at most ``SPEECH_THRESHOLD``."""
+    return min([SPEECH_THRESHOLD, *(probability / 2 for probability in speech_probability(clips))])
 
 
-def lets_through(clips: Sequence[np.ndarray], bar: float) -> list[bool]:
-    """Whether somebody may be speaking in each clip (16 kHz mono). A ``bar`` of 0 asks only about the level."""
+def is_speech(clips: Sequence[np.ndarray], threshold: float) -> list[bool]:
+    """Whether each 16 kHz mono clip may hold speech. With a ``threshold`` of 0 only the level is tested."""
     passes = [has_speech(clip) for clip in clips]
-    if bar:
-        sure = iter(_surest([*compress(clips, passes)], enough=bar))
-        passes = [passed and next(sure) >= bar for passed in passes]
+    if threshold:
+        probability = iter(_max_probability([*compress(clips, passes)], enough=threshold))
+        passes = [passed and next(probability) >= threshold for passed in passes]
     return passes
 
 

@@ -36,13 +36,13 @@ if _fetching_is_shown:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """One answer. ``cut``: the bound on tokens ended it, the model itself had not. ``sure``: the model's own
-    probability for its tokens, 0–1, their geometric mean. ``unsure``: it was heard twice (see ``listening``)."""
+class Hypothesis:
+    """The text of one clip. ``truncated``: it reached the bound on tokens before its end token. ``confidence``: the
+    geometric mean of the model's token probabilities, 0–1. ``unsure``: it was rescored (see ``rescoring``)."""
 
     text: str
-    cut: bool
-    sure: float = 1.0
+    truncated: bool
+    confidence: float = 1.0
     unsure: bool = False
 
 
@@ -115,17 +115,17 @@ class SpeechModel:
         on_progress: Callable[[int, int], None] | None = None,
     ) -> list[str]:
         """The text of each 16 kHz mono clip, in order. ``window_s`` 0 is the model's native window (30 s)."""
-        return [heard.text for heard in self.hear(samples, window_s, batch_size, on_progress)]
+        return [heard.text for heard in self.transcribe(samples, window_s, batch_size, on_progress)]
 
-    def hear(
+    def transcribe(
         self,
         samples: Sequence[np.ndarray],
         window_s: float = 0.0,
         batch_size: int = 8,
         on_progress: Callable[[int, int], None] | None = None,
-    ) -> list[Heard]:
+    ) -> list[Hypothesis]:
         """As ``recognise``, and whether each answer came to its end."""
-        answers: list[Heard] = []
+        answers: list[Hypothesis] = []
         for start in range(0, len(samples), batch_size):
             features = self.features(samples[start : start + batch_size], window_s or self.native_window_s)
             answers += self.answers(self.encode(features))
@@ -133,14 +133,14 @@ class SpeechModel:
                 on_progress(len(answers), len(samples))
         return answers
 
-    def answers(self, encoded: torch.Tensor, stop_loops: bool = False) -> list[Heard]:
+    def answers(self, encoded: torch.Tensor, stop_repetition: bool = False) -> list[Hypothesis]:
         """The greedy answer to each clip of ``encoded`` [clips, frames / 2, width].
 
-        ``stop_loops`` ends an answer that repeats itself over ``LOOP_TOKENS`` tokens there, as cut; else it goes on to
+        ``stop_repetition`` truncates an answer that repeats itself over ``LOOP_TOKENS`` tokens; else it goes on to
         ``MAX_NEW_TOKENS``.
         """
-        tokens, logprobs, cut = self._greedy(encoded, MAX_NEW_TOKENS, stop_loops)
-        return [*map(Heard, self.decode(tokens), cut.tolist(), self._sure(tokens, logprobs))]
+        tokens, logprobs, truncated = self._greedy(encoded, MAX_NEW_TOKENS, stop_repetition)
+        return [*map(Hypothesis, self.decode(tokens), truncated.tolist(), self._confidence(tokens, logprobs))]
 
     def decode(self, tokens: torch.Tensor | Sequence[Sequence[int]]) -> list[str]:
         """Token ids [clips, tokens] to text without special tokens."""
@@ -186,7 +186,7 @@ class SpeechModel:
                     found[row][tuple(longer[row, rank].tolist())] = float(best[row, rank]) / step
             on = is_end.int().argsort(dim=1, stable=True)[:, :beams]  # the likeliest that have not ended
             totals, tokens, parent = best.gather(1, on), longer[clip, on], parent.gather(1, on)
-            looping = _loops(tokens.flatten(0, 1)).view(totals.shape).all(dim=1).tolist()
+            looping = _is_repeating(tokens.flatten(0, 1)).view(totals.shape).all(dim=1).tolist()
             if all(len(some) == beams or loops for some, loops in zip(found, looping, strict=True)):
                 break
             if step == 1:
@@ -216,11 +216,11 @@ class SpeechModel:
 
     @torch.inference_mode()
     def _greedy(
-        self, encoded: torch.Tensor, max_new_tokens: int, stop_loops: bool = False
+        self, encoded: torch.Tensor, max_new_tokens: int, stop_repetition: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Token ids as ``greedy``, the log probability of each, both [clips, tokens], and which have no end [clips]."""
         done = torch.zeros(len(encoded), dtype=torch.bool, device=encoded.device)
-        cut, steps, logprobs = ~done, [], []
+        truncated, steps, logprobs = ~done, [], []
         with self._not_training():
             cache, logits = self._read_prompt(encoded)
             for _ in range(max_new_tokens):
@@ -228,21 +228,21 @@ class SpeechModel:
                 logprobs.append(best - logits.logsumexp(-1, keepdim=True))
                 tokens = tokens.masked_fill(done[:, None], self.end)
                 steps.append(tokens)
-                cut &= done | (tokens[:, 0] != self.end)
+                truncated &= done | (tokens[:, 0] != self.end)
                 done |= tokens[:, 0] == self.end
-                if stop_loops:
-                    done |= _loops(torch.cat(steps, dim=1))
+                if stop_repetition:
+                    done |= _is_repeating(torch.cat(steps, dim=1))
                 if done.all() or len(steps) == max_new_tokens:
                     break
                 logits = self._next_logits(tokens, encoded, cache)[:, -1]
-        return torch.cat(steps, dim=1), torch.cat(logprobs, dim=1), cut
+        return torch.cat(steps, dim=1), torch.cat(logprobs, dim=1), truncated
 
     def _read_prompt(self, encoded: torch.Tensor) -> tuple[EncoderDecoderCache, torch.Tensor]:
         """The decoder's cache behind the prompt, and the log-odds of what comes first [clips, vocabulary]."""
         prompt = torch.tensor([self.prompt] * len(encoded), device=self.whisper.device)
         read = self.whisper.model.decoder(input_ids=prompt, encoder_hidden_states=encoded, use_cache=True)
         logits = self.whisper.proj_out(read.last_hidden_state[:, -1]).float()
-        return read.past_key_values, logits + self._forbidden_always + self._forbidden_at_start
+        return read.past_key_values, logits + self._suppressed + self._suppressed_at_start
 
     def _next_logits(self, tokens: torch.Tensor, encoded: torch.Tensor, cache: EncoderDecoderCache) -> torch.Tensor:
         """Log-odds of what comes behind each of ``tokens`` [rows, tokens], as [rows, tokens, vocabulary].
@@ -251,7 +251,7 @@ class SpeechModel:
         values are in the cache.
         """
         read = self.whisper.model.decoder(input_ids=tokens, encoder_hidden_states=encoded, past_key_values=cache)
-        return self.whisper.proj_out(read.last_hidden_state).float() + self._forbidden_always
+        return self.whisper.proj_out(read.last_hidden_state).float() + self._suppressed
 
     @contextmanager
     def _not_training(self) -> Iterator[None]:
@@ -262,7 +262,7 @@ class SpeechModel:
         finally:
             self.whisper.train(was_training)
 
-    def _sure(self, tokens: torch.Tensor, logprobs: torch.Tensor) -> list[float]:
+    def _confidence(self, tokens: torch.Tensor, logprobs: torch.Tensor) -> list[float]:
         """The geometric mean of each row's probabilities, up to and with its first end token."""
         counts = (tokens == self.end).long().cumsum(dim=1) <= 1
         mean = logprobs.masked_fill(~counts, 0.0).sum(dim=1) / counts.sum(dim=1)
@@ -285,21 +285,21 @@ class SpeechModel:
         return cast(int, self.whisper.config.eos_token_id)
 
     @property
-    def _forbidden_always(self) -> torch.Tensor:
-        return self._forbidden(self.whisper.generation_config.suppress_tokens)
+    def _suppressed(self) -> torch.Tensor:
+        return self._penalty(self.whisper.generation_config.suppress_tokens)
 
     @property
-    def _forbidden_at_start(self) -> torch.Tensor:
-        return self._forbidden(self.whisper.generation_config.begin_suppress_tokens)
+    def _suppressed_at_start(self) -> torch.Tensor:
+        return self._penalty(self.whisper.generation_config.begin_suppress_tokens)
 
-    def _forbidden(self, tokens: list[int] | None) -> torch.Tensor:
+    def _penalty(self, tokens: list[int] | None) -> torch.Tensor:
         """0 for a token that may come, −inf for one that the checkpoint rules out [vocabulary]."""
         penalty = torch.zeros(self.whisper.config.vocab_size, device=self.whisper.device)
         penalty[list(tokens or ())] = -torch.inf
         return penalty
 
 
-def _loops(tokens: torch.Tensor) -> torch.Tensor:
+def _is_repeating(tokens: torch.Tensor) -> torch.Tensor:
     """Which rows of ``tokens`` [clips, tokens] end in ``REPEATS`` or more of one stretch, over ``LOOP_TOKENS`` at
     least: bool [clips]."""
     found = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)

@@ -16,7 +16,7 @@ from scipy.ndimage import uniform_filter1d
 from ..core.messages import message
 from ..core.settings import SAMPLE_RATE, SOUND_RULES
 
-Level = Literal["ok", "again", "listen", "unusable"]
+QualityLevel = Literal["ok", "again", "listen", "unusable"]
 
 FRAME_S = 0.025  # over which a level is measured
 EDGE_S = 0.02  # at each end of a clip; speech that is still going on there was cut off
@@ -94,7 +94,7 @@ def has_speech(samples: np.ndarray, rate: int = SAMPLE_RATE) -> bool:
     return bool(longest * FRAME_S >= rules.rise_s)
 
 
-def judge(quality: Quality, window_s: float) -> tuple[Level, tuple[str, ...]]:
+def judge(quality: Quality, window_s: float) -> tuple[QualityLevel, tuple[str, ...]]:
     """What to do with one clip, and the message codes that say why.
 
     ``unusable``: it can't be trained on; ``again``: recording it again would help; ``listen``: a person should decide.

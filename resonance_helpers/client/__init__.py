@@ -2,13 +2,13 @@
 
 from .address import app_address, qr_svg, read_key
 from .calls import AsyncResonanceClient, ResonanceClient, Retries, Transcript
-from .diagnosis import Step, check_service
+from .diagnosis import CheckStep, check_service
 
 __all__ = [
     "AsyncResonanceClient",
+    "CheckStep",
     "ResonanceClient",
     "Retries",
-    "Step",
     "Transcript",
     "app_address",
     "check_service",

@@ -28,7 +28,7 @@ TIMEOUT_S = 15.0  # for each step; only the recording may take longer
 
 
 @dataclass(frozen=True)
-class Step:
+class CheckStep:
     """One question about a service. ``words`` say what was found and, where it is not ``ok``, what to do."""
 
     name: str  # address, name, port, tls, service, ready, key or recording; check.step.<name> in words
@@ -61,7 +61,7 @@ def check_service(
     patient_id: str | None = None,
     recording: Path | str | bytes | None = None,
     ca_file: Path | str | None = None,
-) -> tuple[Step, ...]:
+) -> tuple[CheckStep, ...]:
     """Go through ``url`` from its spelling to the answer to a recording, and stop where the rest would be pointless.
 
     ``recording`` is sent for ``patient_id``; without one the bundled sample's, or a tone. Never raises for what it is
@@ -70,17 +70,17 @@ def check_service(
     try:
         address = app_address(url)
     except ResonanceError as error:
-        return (Step("address", False, str(error)),)
-    steps = [Step("address", True, message("check.address", url=shown(address)))]
+        return (CheckStep("address", False, str(error)),)
+    steps = [CheckStep("address", True, message("check.address", url=shown(address)))]
     with httpx.Client(**connection(address, {}, TIMEOUT_S, ca_file)) as http:
         visit = _Visit(address, key.strip(), patient_id, recording, ca_file, http)
         for name, look in _STEPS.items():
             if name == "recording" and not all(step.ok for step in steps):
                 break
             try:
-                steps.append(Step(name, True, look(visit)))
+                steps.append(CheckStep(name, True, look(visit)))
             except ResonanceError as error:
-                steps.append(Step(name, False, str(error)))
+                steps.append(CheckStep(name, False, str(error)))
                 if name != "ready":  # whether the key is right is known before the model is loaded
                     break
     return tuple(steps)

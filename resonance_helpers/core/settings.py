@@ -52,7 +52,7 @@ SECOND_STRENGTH = 0.6  # of the adapter, where it was unsure at full strength (b
 SECOND_SHARE = 1 / 3  # of the say in the answer then; with more, phrases that were learned lose
 SECOND_BEAMS = 5  # answers that each of the two proposes
 UNSURE_BELOW = 0.85  # the model's own probability of its words: below it 57 of 71 wrong answers, 44 of 349 right ones
-SPEECH_BAR = 0.3  # how sure Silero's voice detector must be; the bar of a person it is less sure of lies lower
+SPEECH_THRESHOLD = 0.3  # how sure Silero's voice detector must be; the bar of a person it is less sure of lies lower
 
 # ── Windows ──────────────────────────────────────────────────────────────────
 WINDOW_LADDER_S = (4.0, 6.0, 8.0, 12.0, 30.0)  # few rungs, so that patients with near windows share compiled shapes

@@ -30,8 +30,8 @@ class Split:
     """What is trained on and what judges. ``made_here``: labels.json marks nothing ``test``, so it was chosen here."""
 
     train: tuple[Utterance, ...]
-    known: tuple[Utterance, ...]  # test takes of phrases that are trained on, or that sound like one
-    new: tuple[Utterance, ...]  # test takes of phrases that are never trained on, nor any that sounds like them
+    seen: tuple[Utterance, ...]  # test takes of phrases that are trained on, or that sound like one
+    unseen: tuple[Utterance, ...]  # test takes of phrases that are never trained on, nor any that sounds like them
     made_here: bool
 
 
@@ -71,8 +71,8 @@ def split_utterances(utterances: Sequence[Utterance], seed: int) -> Split:
     tested = [utterances[i] for i in sorted(test)]
     return Split(
         train=tuple(u for i, u in enumerate(utterances) if i not in test),
-        known=tuple(u for u in tested if toneless(u.text) in trained),
-        new=tuple(u for u in tested if toneless(u.text) not in trained),
+        seen=tuple(u for u in tested if toneless(u.text) in trained),
+        unseen=tuple(u for u in tested if toneless(u.text) not in trained),
         made_here=made_here,
     )
 

@@ -8,15 +8,15 @@ error there, and without tones neither is a tone.
 Clips of one phrase are not independent, so the phrase is the unit of every interval:
 
 - of error rates, and of the difference that training made: percentile bootstrap over phrases, both sides together.
-- ``exact_ci``: Wilson's interval with the number of phrases as its n. The bootstrap of 10 right out of 10 is
-  "100–100 %"; Wilson says 72–100 %. With several clips of a phrase it errs on the wide side, as if they added nothing.
+- ``sentence_accuracy_ci``: Wilson's interval with the number of phrases as its n. The bootstrap of 10 right out of 10
+  is "100–100 %"; Wilson says 72–100 %. With several clips of a phrase it is too wide, as if they added nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jiwer
 import numpy as np
@@ -26,6 +26,8 @@ from .intervals import Interval, change_interval, draw, rate_interval, wilson
 from .text import normalise, syllables
 
 TEN = 10  # what families are told: "10 句对 8 句"
+Part = Literal["known", "new"]  # test clips of seen and of unseen phrases, by the names that files have for them
+PARTS: tuple[Part, ...] = ("known", "new")
 REPEATS = 4  # times that one stretch stands at the end of an answer before it counts as endless
 
 
@@ -35,12 +37,12 @@ class Rates:
 
     cer: float  # characters
     cer_ci: Interval
-    exact: float  # share of clips without an edit
-    exact_ci: Interval
-    ser_toned: float  # pinyin syllables with their tones
-    ser_toned_ci: Interval
-    ser_toneless: float  # without
-    ser_toneless_ci: Interval
+    sentence_accuracy: float  # share of clips without an edit
+    sentence_accuracy_ci: Interval
+    syllable_error_rate: float  # pinyin syllables with their tones
+    syllable_error_rate_ci: Interval
+    toneless_syllable_error_rate: float  # without
+    toneless_syllable_error_rate_ci: Interval
 
 
 @dataclass(frozen=True)
@@ -49,33 +51,33 @@ class Score(Rates):
 
     n: int  # clips
     phrases: int  # of which they are takes: what the intervals rest on
-    endless: int  # answers that repeat themselves until the bound on tokens, or would
+    repetitions: int  # answers that repeat themselves until the bound on tokens, or would
     raw: Rates
 
     def as_json(self) -> dict[str, Any]:
         """As report.json keeps it."""
-        return plain(self)
+        return with_first_names(plain(self))
 
 
 @dataclass(frozen=True)
 class Difference:
-    """After less before on the same clips, normalised: below 0 is better for ``cer``, above 0 for ``exact``."""
+    """After less before on the same clips, normalised: better is < 0 for ``cer``, > 0 for ``sentence_accuracy``."""
 
     cer: float
     cer_ci: Interval
-    exact: float
-    exact_ci: Interval
+    sentence_accuracy: float
+    sentence_accuracy_ci: Interval
 
     def as_json(self) -> dict[str, Any]:
         """As report.json keeps it."""
-        return plain(self)
+        return with_first_names(plain(self))
 
 
-def of_ten(exact: float) -> int:
+def of_ten(sentence_accuracy: float) -> int:
     """A share of right answers as sentences out of ten. All or none is only said when it is all or none."""
-    if exact in (0, 1):
-        return int(exact) * TEN
-    return min(max(round(exact * TEN), 1), TEN - 1)
+    if sentence_accuracy in (0, 1):
+        return int(sentence_accuracy) * TEN
+    return min(max(round(sentence_accuracy * TEN), 1), TEN - 1)
 
 
 def score(
@@ -83,23 +85,23 @@ def score(
     hypotheses: Sequence[str],
     seed: int = 17,
     resamples: int = 2000,
-    cut: Sequence[bool] | None = None,
+    truncated: Sequence[bool] | None = None,
 ) -> Score:
     """The score of ``hypotheses``, one for each of ``references``. A hypothesis may be empty.
 
-    ``cut`` says which answers the bound on tokens ended. Raises ValueError on no clips, on lists of different length,
-    and on references that hold no character at all.
+    ``truncated`` marks the hypotheses that the bound on tokens ended. Raises ValueError on no clips, on lists of
+    different length, and on references without a character.
     """
     said, heard = _normalised(references, hypotheses)
     phrases = _phrases(said)
     drawn = draw(phrases.max() + 1, seed, resamples)
     wrong = [one != other for one, other in zip(said, heard, strict=True)]  # who said 哈哈哈哈 is no machine
-    endless = [is_wrong and is_endless(text) for is_wrong, text in zip(wrong, heard, strict=True)]
+    repeated = [is_wrong and is_repetition(text) for is_wrong, text in zip(wrong, heard, strict=True)]
     return Score(
         **asdict(_rates(said, heard, phrases, drawn)),
         n=len(said),
         phrases=int(phrases.max()) + 1,
-        endless=int(np.sum(np.logical_or(endless, cut) if cut is not None else endless)),
+        repetitions=int(np.sum(np.logical_or(repeated, truncated) if truncated is not None else repeated)),
         raw=_rates([text.strip() for text in references], [text.strip() for text in hypotheses], phrases, drawn),
     )
 
@@ -119,8 +121,8 @@ def difference(
     return Difference(
         cer=float(edits.sum() / characters.sum()),
         cer_ci=change_interval(edits, characters, drawn, trials=int(characters.sum()) if len(clips) > 1 else 1),
-        exact=float(right.sum() / clips.sum()),
-        exact_ci=(max(-1.0, low), min(1.0, high)),
+        sentence_accuracy=float(right.sum() / clips.sum()),
+        sentence_accuracy_ci=(max(-1.0, low), min(1.0, high)),
     )
 
 
@@ -130,7 +132,7 @@ def cer(references: Sequence[str], hypotheses: Sequence[str]) -> float:
     return float(edits.sum() / characters.sum())
 
 
-def is_endless(text: str) -> bool:
+def is_repetition(text: str) -> bool:
     """Whether the normalised ``text`` ends in ``REPEATS`` of one stretch: a model that does not find the end."""
     words = normalise(text)
     return any(
@@ -172,14 +174,18 @@ def _phrases(said: Sequence[str]) -> np.ndarray:
 def _rates(said: Sequence[str], heard: Sequence[str], phrases: np.ndarray, drawn: np.ndarray) -> Rates:
     counts = {
         "cer": _character_edits(said, heard),
-        "ser_toned": _syllable_edits(said, heard, tones=True),
-        "ser_toneless": _syllable_edits(said, heard, tones=False),
+        "syllable_error_rate": _syllable_edits(said, heard, tones=True),
+        "toneless_syllable_error_rate": _syllable_edits(said, heard, tones=False),
     }
     rates: dict[str, Any] = {name: float(edits.sum() / units.sum()) for name, (edits, units) in counts.items()}
     for name, (edits, units) in counts.items():
         rates[f"{name}_ci"] = rate_interval(np.bincount(phrases, edits), np.bincount(phrases, units), drawn)
-    exact = float(_exact(said, heard).mean())
-    return Rates(exact=exact, exact_ci=wilson(exact, int(phrases.max()) + 1), **rates)
+    sentence_accuracy = float(_exact(said, heard).mean())
+    return Rates(
+        sentence_accuracy=sentence_accuracy,
+        sentence_accuracy_ci=wilson(sentence_accuracy, int(phrases.max()) + 1),
+        **rates,
+    )
 
 
 def _exact(said: Sequence[str], heard: Sequence[str]) -> np.ndarray:
@@ -206,3 +212,23 @@ def _edits(output: jiwer.CharacterOutput | jiwer.WordOutput) -> np.ndarray:
 
 def _length(chunk: jiwer.AlignmentChunk) -> int:
     return max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
+
+
+# The keys of report.json before its fields were renamed; they stay beside the new ones.
+_FIRST_NAMES = {
+    "sentence_accuracy": "exact",
+    "syllable_error_rate": "ser_toned",
+    "toneless_syllable_error_rate": "ser_toneless",
+    "repetitions": "endless",
+}
+
+
+def with_first_names(kept: dict[str, Any]) -> dict[str, Any]:
+    """``kept`` with each renamed key under its first name too, at every depth."""
+    named: dict[str, Any] = {}
+    for key, value in kept.items():
+        named[key] = with_first_names(value) if isinstance(value, dict) else value
+        name = key.removesuffix("_ci")
+        if name in _FIRST_NAMES:
+            named[_FIRST_NAMES[name] + key.removeprefix(name)] = named[key]
+    return named

@@ -26,7 +26,7 @@ from typing import Literal
 
 import numpy as np
 
-from .error_rates import Score, diff, score
+from .error_rates import Part, Score, diff, score
 from .intervals import CONFIDENCE, Interval, wilson
 from .text import normalise
 
@@ -35,13 +35,11 @@ WORTH = 0.02  # of CER; one character in fifty is as much as a good adapter may 
 FEWEST_PHRASES = 10  # a bootstrap over fewer is no interval
 RESAMPLES = 2000
 
-Part = Literal["known", "new"]
-PARTS: tuple[Part, ...] = ("known", "new")
-Level = Literal["probably", "cannot_tell", "probably_not"]
+Likelihood = Literal["probably", "cannot_tell", "probably_not"]
 
 
 @dataclass(frozen=True)
-class Answer:
+class ClipHypothesis:
     """What an adapter made of one clip, and whether it was trained on the clip's phrase (or one that sounds alike)."""
 
     audio: str
@@ -56,7 +54,7 @@ class Trial:
 
     phrases: int
     seed: int
-    answers: tuple[Answer, ...]
+    answers: tuple[ClipHypothesis, ...]
 
 
 @dataclass(frozen=True)
@@ -64,8 +62,12 @@ class CurvePoint:
     """The scores at one size over all seeds; a phrase counts once in the intervals, however many seeds heard it."""
 
     phrases: int
-    known: Score | None
-    new: Score | None
+    seen: Score | None
+    unseen: Score | None
+
+    def score_of(self, part: Part) -> Score | None:
+        """The score of one part."""
+        return self.seen if part == "known" else self.unseen
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Gain:
     fall_ci: Interval
     expected: float  # of MORE_PHRASES more than the larger size
     expected_ci: Interval
-    level: Level
+    level: Likelihood
 
 
 def curve_points(trials: Sequence[Trial]) -> tuple[CurvePoint, ...]:
@@ -92,8 +94,8 @@ def curve_points(trials: Sequence[Trial]) -> tuple[CurvePoint, ...]:
     return tuple(
         CurvePoint(
             size,
-            known=_score(answer for trial in by_size[size] for answer in trial.answers if answer.split == "known"),
-            new=_score(
+            seen=_score(answer for trial in by_size[size] for answer in trial.answers if answer.split == "known"),
+            unseen=_score(
                 answer for trial in by_size[size] for answer in trial.answers if answer.audio in never[trial.seed]
             ),
         )
@@ -134,7 +136,7 @@ def gain(trials: Sequence[Trial], part: Part, seed: int = 17) -> Gain | None:
     )
 
 
-def judge_gain(expected: float, expected_ci: Interval, n: int) -> Level:
+def judge_gain(expected: float, expected_ci: Interval, n: int) -> Likelihood:
     """The rule of this module, for a gain in CER expected from 30 more phrases and ``n`` phrases compared."""
     if n < FEWEST_PHRASES:
         return "cannot_tell"
@@ -148,17 +150,17 @@ def _never_trained(largest: Iterable[Trial]) -> dict[int, set[str]]:
     return {trial.seed: {answer.audio for answer in trial.answers if answer.split == "new"} for trial in largest}
 
 
-def _score(answers: Iterable[Answer]) -> Score | None:
+def _score(answers: Iterable[ClipHypothesis]) -> Score | None:
     given = list(answers)
     return score([each.reference for each in given], [each.heard for each in given]) if given else None
 
 
-def _same_clips(smaller: Trial, larger: Trial) -> list[tuple[Answer, Answer]]:
+def _same_clips(smaller: Trial, larger: Trial) -> list[tuple[ClipHypothesis, ClipHypothesis]]:
     before = {answer.audio: answer for answer in smaller.answers}
     return [(before[answer.audio], answer) for answer in larger.answers if answer.audio in before]
 
 
-def _counts(pairs: Sequence[tuple[int, Answer, Answer]]) -> tuple[np.ndarray, np.ndarray]:
+def _counts(pairs: Sequence[tuple[int, ClipHypothesis, ClipHypothesis]]) -> tuple[np.ndarray, np.ndarray]:
     """Edits [seeds, phrases, 2] before and after, and reference characters [seeds, phrases]."""
     seeds = {seed: i for i, seed in enumerate(sorted({seed for seed, _, _ in pairs}))}
     names = [normalise(answer.reference) for _, answer, _ in pairs]
@@ -171,7 +173,7 @@ def _counts(pairs: Sequence[tuple[int, Answer, Answer]]) -> tuple[np.ndarray, np
     return edits, characters
 
 
-def _edits(answer: Answer) -> int:
+def _edits(answer: ClipHypothesis) -> int:
     pieces = diff(answer.reference, answer.heard)
     return sum(max(len(said), len(heard)) for kind, said, heard in pieces if kind != "equal")
 

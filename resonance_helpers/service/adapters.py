@@ -21,10 +21,10 @@ class Sized(Protocol):
     def bytes(self) -> int: ...
 
 
-Voice = TypeVar("Voice", bound=Sized)
+Item = TypeVar("Item", bound=Sized)
 
 
-class AdapterCache(Generic[Voice]):
+class AdapterCache(Generic[Item]):
     """At most ``max_count`` voices and ``max_bytes``; the one that was asked for last always stays.
 
     ``load`` reads a patient's voice from disk, in a thread. ``generation`` changes when there is another one on disk:
@@ -33,7 +33,7 @@ class AdapterCache(Generic[Voice]):
 
     def __init__(
         self,
-        load: Callable[[str], Voice],
+        load: Callable[[str], Item],
         generation: Callable[[str], Hashable],
         max_count: int,
         max_bytes: int,
@@ -41,11 +41,11 @@ class AdapterCache(Generic[Voice]):
         self._load = load
         self._generation = generation
         self._max_count, self._max_bytes = max_count, max_bytes
-        self._table: OrderedDict[str, tuple[Hashable, asyncio.Future[Voice]]] = OrderedDict()
+        self._table: OrderedDict[str, tuple[Hashable, asyncio.Future[Item]]] = OrderedDict()
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="adapters")
         self.loads = self.evictions = 0
 
-    async def get(self, patient_id: str) -> Voice:
+    async def get(self, patient_id: str) -> Item:
         """The patient's voice. Whoever asks while it is being loaded waits for the same load. Raises what ``load``
         raises; a load that failed is tried again by the next request."""
         generation = self._generation(patient_id)
@@ -72,10 +72,10 @@ class AdapterCache(Generic[Voice]):
     def close(self) -> None:
         self._threads.shutdown()
 
-    def _voices(self) -> list[Voice]:
+    def _voices(self) -> list[Item]:
         return [done.result() for _, done in self._table.values() if done.done() and not done.exception()]
 
-    def _loaded(self, patient_id: str, done: asyncio.Future[Voice]) -> None:
+    def _loaded(self, patient_id: str, done: asyncio.Future[Item]) -> None:
         if done.cancelled() or done.exception():
             if self._table.get(patient_id, (None, None))[1] is done:
                 del self._table[patient_id]

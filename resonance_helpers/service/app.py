@@ -33,7 +33,7 @@ from ..dataset.transcript import check
 from ..scoring.text import Script, normalise, show
 from . import adapter_routes, openai_routes, page_routes
 from .corrections import LONGEST, Corrections
-from .engine import LOADING_S, Answer, Engine, Speaks
+from .engine import LOADING_S, Answer, Engine, Recogniser
 from .forms import LIMITS, FormRoute, unreadable, wordless, wrong_field
 from .guard import Guard, max_body_bytes
 from .keys import Keyring
@@ -77,7 +77,7 @@ Recognise = Callable[[Request, UploadFile, str], Awaitable[tuple[Answer, dict[st
 
 
 def create_app(
-    load: Callable[[], Speaks],
+    load: Callable[[], Recogniser],
     registry: AdapterRegistry,
     keyring: Keyring,
     settings: ServiceSettings | None = None,

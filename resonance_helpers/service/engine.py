@@ -16,13 +16,16 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ..audio import segment as pauses
 from ..core.messages import ResonanceError
 from ..core.settings import SAMPLE_RATE, ServiceSettings
+
+if TYPE_CHECKING:
+    from ..asr.whisper import Hypothesis
 from .adapters import AdapterCache
 from .decoding import Decoders
 from .metrics import Metrics
@@ -30,15 +33,7 @@ from .metrics import Metrics
 LOADING_S = 5  # when to ask again while the model is loading
 
 
-@dataclass(frozen=True)
-class Said:
-    """The text of one clip as the model wrote it, empty where nobody speaks; ``uncertain``: it may well be wrong."""
-
-    text: str
-    uncertain: bool
-
-
-class Speaks(Protocol):
+class Recogniser(Protocol):
     """What can recognise speech in the voice of a patient. ``Any`` is its own kind of voice, which has ``window_s`` and
     ``bytes``."""
 
@@ -52,7 +47,7 @@ class Speaks(Protocol):
         """The window in seconds for a clip of ``seconds``."""
         ...
 
-    def recognise(self, samples: Sequence[np.ndarray], voice: Any, window_s: float) -> list[Said]:
+    def recognise(self, samples: Sequence[np.ndarray], voice: Any, window_s: float) -> list[Hypothesis]:
         """What is said in each clip (float32, 16 kHz mono), in order. Called from one thread at a time."""
         ...
 
@@ -88,7 +83,7 @@ class _Piece:
     samples: np.ndarray
     voice: Any
     window_s: float
-    said: asyncio.Future[Said]
+    said: asyncio.Future[Hypothesis]
 
     def goes_with(self, other: _Piece) -> bool:
         """One patient in one batch: nothing can then be another patient's."""
@@ -103,13 +98,13 @@ class Engine:
 
     def __init__(
         self,
-        load: Callable[[], Speaks],
+        load: Callable[[], Recogniser],
         generation: Callable[[str], Hashable],
         settings: ServiceSettings,
         metrics: Metrics,
     ) -> None:
         self._load = load
-        self._voices: Speaks | None = None  # until they are loaded
+        self._voices: Recogniser | None = None  # until they are loaded
         self._closing = False
         self._settings, self._metrics = settings, metrics
         self._decoders = Decoders(settings.decoders, settings.decode_s, settings.max_audio_s)
@@ -186,17 +181,17 @@ class Engine:
         assert self._voices  # nobody is let in before
         return self._voices.load(patient_id)
 
-    async def _hear(self, voices: Speaks, recording: bytes, patient_id: str) -> Answer:
+    async def _hear(self, voices: Recogniser, recording: bytes, patient_id: str) -> Answer:
         samples, voice = await asyncio.gather(self._decoders.decode(recording), self._adapters.get(patient_id))
         self._metrics.decoded(len(samples) / SAMPLE_RATE)
         spans = pauses.cut(samples, voice.window_s, voices.longest_s)
         said = await asyncio.gather(*(self._recognised(voices, samples[span], voice) for span in spans))
         spoken = [(span, each) for span, each in zip(spans, said, strict=True) if each.text]
         segments = (Segment(_seconds(span.start), _seconds(span.stop), each.text) for span, each in spoken)
-        uncertain = not spoken or any(each.uncertain for _, each in spoken)
+        uncertain = not spoken or any(each.unsure for _, each in spoken)
         return Answer(tuple(segments), _seconds(len(samples)), uncertain, samples)
 
-    async def _recognised(self, voices: Speaks, samples: np.ndarray, voice: Any) -> Said:
+    async def _recognised(self, voices: Recogniser, samples: np.ndarray, voice: Any) -> Hypothesis:
         window_s = voices.window_for(voice, len(samples) / SAMPLE_RATE)
         piece = _Piece(samples, voice, window_s, asyncio.get_running_loop().create_future())
         self._waiting.append(piece)
@@ -204,7 +199,7 @@ class Engine:
         return await piece.said
 
     # ── The inference thread, from the event loop's side ─────────────────────
-    async def _answer_all(self, voices: Speaks) -> None:
+    async def _answer_all(self, voices: Recogniser) -> None:
         while True:
             await self._something_waits.wait()
             if batch := self._next_batch():
@@ -219,7 +214,7 @@ class Engine:
         self._waiting = deque(piece for piece in wanted if piece not in batch)
         return batch
 
-    async def _answer(self, voices: Speaks, batch: list[_Piece]) -> None:
+    async def _answer(self, voices: Recogniser, batch: list[_Piece]) -> None:
         started = time.perf_counter()
         samples = [piece.samples for piece in batch]
         try:
@@ -262,7 +257,7 @@ class Engine:
         metrics.watch("adapter_evictions_total", "Adapters dropped for room.", lambda: self._adapters.evictions)
 
 
-def _settle(future: asyncio.Future[Said], outcome: Said | Exception) -> None:
+def _settle(future: asyncio.Future[Hypothesis], outcome: Hypothesis | Exception) -> None:
     if future.done():  # its client has gone
         return
     if isinstance(outcome, Exception):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from .registry import AdapterRegistry
-    from .voices import WhisperVoices
+    from .voices import WhisperRecogniser
 
 TOKEN_VARIABLE = "RESONANCE_TOKEN"  # the environment, because everybody on a machine may read a command line
 NEEDED = {  # module → package
@@ -183,15 +183,15 @@ def url_of(host: str, port: int, secure: bool = False) -> str:
     return f"{'https' if secure else 'http'}://{f'[{reachable}]' if ':' in reachable else reachable}:{port}"
 
 
-def _voices(registry: AdapterRegistry, base_model: str, folder: Path) -> WhisperVoices:
+def _voices(registry: AdapterRegistry, base_model: str, folder: Path) -> WhisperRecogniser:
     from ..asr.base_models import resolve
     from ..asr.whisper import load_speech_model
-    from .voices import WhisperVoices
+    from .voices import WhisperRecogniser
 
     name = base_model or registry.base_model
     print(message("service.loading", model=name), flush=True)
     base = resolve(name, folder / "cache", on_message=lambda text: print(text, flush=True))
-    voices = WhisperVoices(load_speech_model(base, registry.language), registry)
+    voices = WhisperRecogniser(load_speech_model(base, registry.language), registry)
     voices.warm_up(registry.patients[0])
     return voices
 

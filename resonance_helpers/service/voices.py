@@ -13,21 +13,19 @@ from itertools import compress
 
 import numpy as np
 
-from ..asr import adapter
-from ..asr import rescoring as listening
-from ..asr.vad import lets_through
-from ..asr.whisper import SpeechModel
+from ..asr import adapter, rescoring
+from ..asr.vad import is_speech
+from ..asr.whisper import Hypothesis, SpeechModel
 from ..core.messages import ResonanceError
 from ..core.settings import SAMPLE_RATE, WINDOW_LADDER_S
-from .engine import Said
 from .registry import AdapterRegistry
 
 log = logging.getLogger("resonance.service")
-NOTHING = Said("", uncertain=True)  # where nobody speaks
+NOTHING = Hypothesis("", truncated=False, unsure=True)  # where nobody speaks
 
 
 @dataclass(frozen=True, eq=False)
-class Voice:
+class LoadedAdapter:
     """One patient's adapter in memory."""
 
     adapter: adapter.Loaded
@@ -42,16 +40,16 @@ class Voice:
         return self.adapter.bytes
 
 
-class WhisperVoices:
-    """``engine.Speaks`` with a loaded base model."""
+class WhisperRecogniser:
+    """``engine.Recogniser`` with a loaded base model."""
 
     def __init__(self, speech: SpeechModel, registry: AdapterRegistry) -> None:
         self._speech = speech
         self._registry = registry
-        self._slots = adapter.Slots(speech)
+        self._slots = adapter.AdapterSwitch(speech)
         self.longest_s = speech.native_window_s
 
-    def load(self, patient_id: str) -> Voice:
+    def load(self, patient_id: str) -> LoadedAdapter:
         """Read and verify the patient's adapter; the model stays as it is. Raises RZ-061x where it does not fit."""
         with self._registry.reading(patient_id) as folder:
             loaded = adapter.load(self._speech, folder)
@@ -59,16 +57,16 @@ class WhisperVoices:
             raise ResonanceError("RZ-0922", path=loaded.folder, given=patient_id, found=loaded.manifest.patient_id)
         for warning in adapter.version_warnings(loaded.manifest):
             log.warning(warning)
-        return Voice(loaded)
+        return LoadedAdapter(loaded)
 
-    def window_for(self, voice: Voice, seconds: float) -> float:
+    def window_for(self, voice: LoadedAdapter, seconds: float) -> float:
         """The window in seconds for a clip: that of the training, or the next longer one that holds the clip."""
         rungs = (rung for rung in WINDOW_LADDER_S if max(voice.window_s, seconds) <= rung < self.longest_s)
         return voice.window_s if seconds <= voice.window_s else next(rungs, self.longest_s)
 
-    def recognise(self, samples: Sequence[np.ndarray], voice: Voice, window_s: float) -> list[Said]:
+    def recognise(self, samples: Sequence[np.ndarray], voice: LoadedAdapter, window_s: float) -> list[Hypothesis]:
         """What is said in each 16 kHz mono clip of at most ``window_s`` seconds; ``NOTHING`` where nobody speaks."""
-        spoken = lets_through(samples, voice.adapter.manifest.speech_bar)
+        spoken = is_speech(samples, voice.adapter.manifest.speech_bar)
         answers = iter(self._said([*compress(samples, spoken)], voice, window_s))
         return [next(answers) if is_spoken else NOTHING for is_spoken in spoken]
 
@@ -80,6 +78,6 @@ class WhisperVoices:
         voice = self.load(patient_id)
         self._said([np.zeros(SAMPLE_RATE, dtype=np.float32)], voice, voice.window_s)
 
-    def _said(self, clips: Sequence[np.ndarray], voice: Voice, window_s: float) -> list[Said]:
+    def _said(self, clips: Sequence[np.ndarray], voice: LoadedAdapter, window_s: float) -> list[Hypothesis]:
         self._slots.activate(voice.adapter)
-        return [Said(heard.text, heard.unsure) for heard in listening.hear(self._speech, clips, window_s)]
+        return rescoring.transcribe(self._speech, clips, window_s)

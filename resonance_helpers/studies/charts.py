@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.axes import Axes
 
 from ..core.messages import message
+from ..scoring.error_rates import PARTS
 from ..ui.plots import AFTER, BEFORE, Picture, picture, quiet, styled
 
 if TYPE_CHECKING:
-    from ..scoring.error_rates import Score
+    from ..scoring.error_rates import Part, Score
     from ..scoring.learning_curve import CurvePoint
 
 # part, colour, marker and line, and which way it steps aside so that the two intervals do not hide each other
-_SERIES = (("known", AFTER, "o-", -1), ("new", BEFORE, "s--", 1))
+_SERIES: tuple[tuple[Part, str, str, int], ...] = (("known", AFTER, "o-", -1), ("new", BEFORE, "s--", 1))
 _ASIDE = 0.006  # of the width of the axis
 
 
@@ -26,7 +27,7 @@ def learning_curve_chart(points: Sequence[CurvePoint], practice: bool = False) -
     figure = picture(10, 4.4, message("chart.learning.title"), alt, practice)
     exact_axes, cer_axes = figure.subplots(1, 2)
     sizes = [point.phrases for point in points]
-    for axes, measure in ((exact_axes, "exact"), (cer_axes, "cer")):
+    for axes, measure in ((exact_axes, "sentence_accuracy"), (cer_axes, "cer")):
         quiet(axes)
         tops = [_line(axes, points, measure, *series) for series in _SERIES]
         axes.set_title(message(f"chart.before_after.{measure}"))
@@ -40,10 +41,10 @@ def learning_curve_chart(points: Sequence[CurvePoint], practice: bool = False) -
 
 
 def _line(
-    axes: Axes, points: Sequence[CurvePoint], measure: str, part: str, colour: str, style: str, side: int
+    axes: Axes, points: Sequence[CurvePoint], measure: str, part: Part, colour: str, style: str, side: int
 ) -> float:
     """One series with its intervals; the top of the highest."""
-    scored = [(point.phrases, getattr(point, part)) for point in points if getattr(point, part) is not None]
+    scored = [(point.phrases, score) for point in points if (score := point.score_of(part)) is not None]
     if not scored:
         return 0.0
     aside = side * _ASIDE * points[-1].phrases
@@ -62,8 +63,8 @@ def learning_curve_lines(points: Sequence[CurvePoint]) -> list[str]:
     return [
         message("chart.learning.line", phrases=point.phrases, split=message(f"chart.split.{part}"), **_facts(score))
         for point in points
-        for part in ("known", "new")
-        if (score := getattr(point, part)) is not None
+        for part in PARTS
+        if (score := point.score_of(part)) is not None
     ]
 
 
@@ -71,4 +72,7 @@ def _facts(score: Score) -> dict[str, Any]:
     def within(value: float, span: tuple[float, float], style: str) -> str:
         return message("chart.interval", value=f"{value:{style}}", low=f"{span[0]:{style}}", high=f"{span[1]:{style}}")
 
-    return {"exact": within(score.exact, score.exact_ci, ".0%"), "cer": within(score.cer, score.cer_ci, ".2f")}
+    return {
+        "sentence_accuracy": within(score.sentence_accuracy, score.sentence_accuracy_ci, ".0%"),
+        "cer": within(score.cer, score.cer_ci, ".2f"),
+    }

@@ -20,7 +20,7 @@ from ..core.settings import TrainingSettings
 from ..core.workspace import Workspace, write_json
 from ..dataset.splits import phrase_folds
 from ..scoring.error_rates import Score, score
-from ..scoring.learning_curve import Answer
+from ..scoring.learning_curve import ClipHypothesis
 from ..scoring.text import normalise
 from .retraining import OnProgress, prepare, retrain, share_of
 
@@ -61,7 +61,7 @@ def cross_validate(
     study = prepare(workspace, FOLDER, steps, base_model, language)
     clips = study.train + tuple(clip for clip in study.test if clip.split != "test")
     parts = phrase_folds(clips, folds, seed)
-    answers: list[Sequence[Answer]] = []
+    answers: list[Sequence[ClipHypothesis]] = []
     for done, part in enumerate(parts):
         on_share = share_of(on_progress, done, folds, message("folds.doing", fold=done + 1, folds=folds))
         others = [clip for other in parts if other is not part for clip in other]
@@ -86,18 +86,18 @@ def cross_validate(
     return result
 
 
-def _score(answers: Sequence[Answer]) -> Score:
+def _score(answers: Sequence[ClipHypothesis]) -> Score:
     return score([answer.reference for answer in answers], [answer.heard for answer in answers])
 
 
 def _sentence(pooled: Score, phrases: int, folds: int, is_practice: bool) -> str:
     facts: dict[str, Any] = {
-        "exact": f"{pooled.exact:.0%}",
-        "exact_interval": "{:.0%} – {:.0%}".format(*pooled.exact_ci),
+        "sentence_accuracy": f"{pooled.sentence_accuracy:.0%}",
+        "exact_interval": "{:.0%} – {:.0%}".format(*pooled.sentence_accuracy_ci),
         "cer": f"{pooled.cer:.2f}",
         "cer_interval": "{:.2f} – {:.2f}".format(*pooled.cer_ci),
     }
-    right = round(pooled.exact * pooled.n)
+    right = round(pooled.sentence_accuracy * pooled.n)
     said = message("folds.result", phrases=phrases, folds=folds, n=pooled.n, right=right, **facts)
     lines = [
         said,

@@ -17,8 +17,8 @@ from ..core.messages import ResonanceError, message
 from ..core.settings import MIN_RECORDINGS
 from ..core.workspace import Workspace, replacing, write_json
 from ..dataset.splits import nested_phrases
-from ..scoring.error_rates import Score
-from ..scoring.learning_curve import MORE_PHRASES, PARTS, WORTH, CurvePoint, Gain, Trial, curve_points, gain
+from ..scoring.error_rates import PARTS, Score
+from ..scoring.learning_curve import MORE_PHRASES, WORTH, CurvePoint, Gain, Trial, curve_points, gain
 from ..scoring.text import normalise
 from .charts import learning_curve_chart, learning_curve_lines
 from .retraining import OnProgress, Study, prepare, retrain, share_of
@@ -37,8 +37,8 @@ class LearningCurve:
     steps: int
     seeds: tuple[int, ...]
     points: tuple[CurvePoint, ...]
-    known: Gain | None  # None: no test clip of such a phrase
-    new: Gain | None
+    seen: Gain | None  # None: no test clip of such a phrase
+    unseen: Gain | None
     lines: tuple[str, ...]  # the figures as sentences
     answer: str
     json: Path
@@ -66,7 +66,7 @@ def learning_curve(
     chosen = _checked(sizes, study)
     trials = _run(study, chosen, tuple(dict.fromkeys(seeds)), on_progress)
     points = curve_points(trials)
-    known, new = (gain(trials, part) for part in PARTS)
+    seen, unseen = (gain(trials, part) for part in PARTS)
     folder = workspace.output_dir / FOLDER
     curve = LearningCurve(
         base_model=study.base_name,
@@ -74,10 +74,10 @@ def learning_curve(
         steps=study.settings.steps,
         seeds=tuple(dict.fromkeys(seeds)),
         points=points,
-        known=known,
-        new=new,
+        seen=seen,
+        unseen=unseen,
         lines=(*learning_curve_lines(points), message("curve.reading")),
-        answer=answer(points, known, new, study.is_practice),
+        answer=answer(points, seen, unseen, study.is_practice),
         json=folder / "learning_curve.json",
         png=folder / "learning_curve.png",
     )
@@ -113,15 +113,17 @@ def _run(study: Study, sizes: Sequence[int], seeds: Sequence[int], on_progress: 
 
 
 # ── In words ─────────────────────────────────────────────────────────────────
-def answer(points: Sequence[CurvePoint], known: Gain | None, new: Gain | None, is_practice: bool) -> str:
+def answer(points: Sequence[CurvePoint], seen: Gain | None, unseen: Gain | None, is_practice: bool) -> str:
     """The answer, its figures, its rule and its limits; the guide's expectation only beside a real person's voice."""
     sentences = [message("curve.question", more=MORE_PHRASES)]
-    sentences += [_about(message(f"chart.split.{part}"), found) for part, found in (("known", known), ("new", new))]
+    sentences += [
+        _about(message(f"chart.split.{part}"), found) for part, found in zip(PARTS, (seen, unseen), strict=True)
+    ]
     last = points[-1]
-    if last.known and last.new:
+    if last.seen and last.unseen:
         facts: dict[str, Any] = {
-            "new": f"{last.new.exact:.0%}",
-            "known": f"{last.known.exact:.0%}",
+            "new": f"{last.unseen.sentence_accuracy:.0%}",
+            "known": f"{last.seen.sentence_accuracy:.0%}",
             "phrases": last.phrases,
         }
         sentences.append(message("curve.themselves", more=MORE_PHRASES, **facts))
@@ -168,7 +170,7 @@ def _as_json(curve: LearningCurve, trials: Sequence[Trial]) -> dict[str, Any]:
             seed: [_point(point) for point in curve_points([trial for trial in trials if trial.seed == seed])]
             for seed in curve.seeds
         },
-        "gain": {part: found and asdict(found) for part, found in (("known", curve.known), ("new", curve.new))},
+        "gain": {part: found and asdict(found) for part, found in (("known", curve.seen), ("new", curve.unseen))},
         "answer": curve.answer,
     }
 
@@ -177,4 +179,4 @@ def _point(point: CurvePoint) -> dict[str, Any]:
     def kept(score: Score | None) -> dict[str, Any] | None:
         return None if score is None else score.as_json()
 
-    return {"phrases": point.phrases, "known": kept(point.known), "new": kept(point.new)}
+    return {"phrases": point.phrases, "known": kept(point.seen), "new": kept(point.unseen)}

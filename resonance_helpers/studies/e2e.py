@@ -84,4 +84,4 @@ def _next_split(copy: Workspace) -> Split:
 
 
 def _test(split: Split) -> set[str]:
-    return {one.audio for one in split.known + split.new}
+    return {one.audio for one in split.seen + split.unseen}

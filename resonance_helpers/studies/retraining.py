@@ -28,7 +28,7 @@ from ..dataset.splits import split_utterances
 from ..lessons import train_model as training
 from ..lessons.convert_audio import logic as conversion
 from ..lessons.test_model import logic as evaluation
-from ..scoring.learning_curve import Answer
+from ..scoring.learning_curve import ClipHypothesis
 
 ANSWERS = "answers.json"  # written last: where it lies, the retraining is finished
 
@@ -80,7 +80,7 @@ def prepare(workspace: Workspace, name: str, steps: int | None, base_model: str 
     split = split_utterances(utterances, settings.seed)
     settings = replace(settings, steps=settings.steps if steps is None else steps)
     base = resolve(default_name(workspace, base_model), workspace.cache / "base_models")
-    test = split.known + split.new
+    test = split.seen + split.unseen
     key = [__version__, language, plain(settings), base.name, base.revision, tensors_sha256(base.folder)]
     key += [data_hash(split.train), data_hash(test)]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
@@ -121,7 +121,7 @@ def retrain(
     test: Sequence[Utterance],
     seed: int,
     on_share: Callable[[float], None],
-) -> tuple[Answer, ...]:
+) -> tuple[ClipHypothesis, ...]:
     """Train from scratch on ``train`` and give the answers to ``test``; those of a finished retraining are read.
 
     ``on_share`` hears which share of the steps is done.
@@ -129,7 +129,7 @@ def retrain(
     folder = study.folder / name
     finished = folder / ANSWERS
     if finished.exists():
-        return tuple(Answer(**answer) for answer in read_json(finished))
+        return tuple(ClipHypothesis(**answer) for answer in read_json(finished))
     mine = study.workspace
     selection = Selection(mine.data_dir, folder, mine.patient_id, mine.is_sample, shared_cache=mine.cache)
     labels = {label.audio: label for label in read_labels(mine.labels)}

@@ -72,7 +72,7 @@ class RemoteFile:
     git_sha1: str | None
 
 
-class Refused(Exception):
+class SourceRefused(Exception):
     """A source answered, but not with a whole model; says why in the user's language."""
 
 
@@ -101,7 +101,7 @@ def _fetch(source: Source, name: str, target: Path, on_message: Callable[[str], 
     revision, offered = listing(source, theirs)
     names = choose_files(file.name for file in offered)
     if missing := missing_names({*names}):
-        raise Refused(message("base_model.reason.no_weights", missing=message("list.comma").join(missing)))
+        raise SourceRefused(message("base_model.reason.no_weights", missing=message("list.comma").join(missing)))
     files = [file for file in offered if file.name in names]
     size = sum(file.size for file in files)
     on_message(message("base_model.size", size=megabytes(size), path=target))
@@ -111,7 +111,7 @@ def _fetch(source: Source, name: str, target: Path, on_message: Callable[[str], 
         for file in files:
             verify(folder / file.name, file)
         if missing := missing_files(folder):  # an index that names shards which the source does not offer
-            raise Refused(message("base_model.reason.no_weights", missing=message("list.comma").join(missing)))
+            raise SourceRefused(message("base_model.reason.no_weights", missing=message("list.comma").join(missing)))
         for kept_by_client in [path for path in folder.iterdir() if path.name not in names]:
             shutil.rmtree(kept_by_client, ignore_errors=True)
         hashes = {file.name: {"size": file.size, "sha256": file.sha256} for file in files}
@@ -127,10 +127,10 @@ def _fetch(source: Source, name: str, target: Path, on_message: Callable[[str], 
 
 
 def verify(path: Path, file: RemoteFile) -> None:
-    """Raise :class:`Refused` unless the bytes at ``path`` are those that the source listed."""
+    """Raise :class:`SourceRefused` unless the bytes at ``path`` are those that the source listed."""
     found = path.stat().st_size
     if found != file.size:
-        raise Refused(message("base_model.reason.wrong_size", file=file.name, expected=file.size, found=found))
+        raise SourceRefused(message("base_model.reason.wrong_size", file=file.name, expected=file.size, found=found))
     if file.sha256:
         right = _digest(path, hashlib.sha256()) == file.sha256
     elif file.git_sha1:
@@ -138,7 +138,7 @@ def verify(path: Path, file: RemoteFile) -> None:
     else:
         right = True  # this source gives no hash for small files: the size is all there is
     if not right:
-        raise Refused(message("base_model.reason.wrong_hash", file=file.name))
+        raise SourceRefused(message("base_model.reason.wrong_hash", file=file.name))
 
 
 def _digest(path: Path, digest: hashlib._Hash) -> str:
@@ -236,7 +236,7 @@ def reason(error: BaseException) -> str:
     """Why a source failed, as a sentence. The clients wrap one error in another, so the whole chain is looked at."""
     chain = list(_chain(error))
     kinds = {kind.__name__ for link in chain for kind in type(link).__mro__}
-    if refused := next((link for link in chain if isinstance(link, Refused)), None):
+    if refused := next((link for link in chain if isinstance(link, SourceRefused)), None):
         return str(refused)
     if "OfflineModeIsEnabled" in kinds:
         return message("base_model.reason.offline")

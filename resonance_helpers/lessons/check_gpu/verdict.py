@@ -17,19 +17,31 @@ from ...core.settings import DEFAULT_BASE_MODEL, PRACTICE_MODEL, TrainingSetting
 from .machine import Gpu, Machine, Torch, Version, facts, inspect, show_version
 from .memory import SIZES, Need, largest_batch, need, needs
 
-__all__ = ["Gpu", "Machine", "Need", "Torch", "Verdict", "facts", "inspect", "judge", "largest_batch", "need", "needs"]
+__all__ = [
+    "Gpu",
+    "GpuVerdict",
+    "Machine",
+    "Need",
+    "Torch",
+    "facts",
+    "inspect",
+    "judge",
+    "largest_batch",
+    "need",
+    "needs",
+]
 
-Level = Literal["ready", "small", "unusable", "none"]
+Fitness = Literal["ready", "small", "unusable", "none"]
 OLDEST_DRIVER_CUDA: Version = (12, 0)  # the oldest driver that a CUDA 12 build of torch runs on
 ENOUGH_DISK_GB = 15.0  # torch for a GPU takes about 7 GB, a model 1 GB, its download the same again
 ENOUGH_RAM_GB = 4.0  # whisper-base on the CPU at a phrase-length window
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GpuVerdict:
     """What the machine is good for. ``reasons`` are sentences, a code before each that can be looked up."""
 
-    level: Level
+    level: Fitness
     sentence: str
     reasons: tuple[str, ...]
     model: str
@@ -44,7 +56,7 @@ class Verdict:
         return self.level in ("ready", "small")
 
 
-def judge(machine: Machine) -> Verdict:
+def judge(machine: Machine) -> GpuVerdict:
     """What ``machine`` is good for, against the guide's ≥ 24 GB and CUDA ≥ 12.1, and what to do for less or none."""
     if not machine.gpus:
         reason = _coded("RZ-0107", error=machine.driver_problem) if machine.driver_problem else _coded("RZ-0101")
@@ -54,7 +66,7 @@ def judge(machine: Machine) -> Verdict:
     return _on_gpu(machine)
 
 
-def _on_gpu(machine: Machine) -> Verdict:
+def _on_gpu(machine: Machine) -> GpuVerdict:
     gpu = machine.gpus[0]  # the one that torch takes
     reasons = []
     enough_memory = round(gpu.memory_gb) >= GUIDE_MEMORY_GB  # a card sold as 24 GB reports 23.99
@@ -67,9 +79,9 @@ def _on_gpu(machine: Machine) -> Verdict:
         reasons.append(_coded("RZ-0110"))
     model = _model_for(gpu.memory_gb)
     fits = largest_batch(model, gpu.memory_gb)
-    level: Level = "ready" if enough_memory and enough_cuda else "small"
+    level: Fitness = "ready" if enough_memory and enough_cuda else "small"
     batch = min(TrainingSettings().batch_size, fits or 1)
-    return Verdict(
+    return GpuVerdict(
         level,
         message(
             f"gpu.verdict.{level}",
@@ -87,11 +99,11 @@ def _on_gpu(machine: Machine) -> Verdict:
     )
 
 
-def _on_cpu(machine: Machine, level: Level, reason: str) -> Verdict:
+def _on_cpu(machine: Machine, level: Fitness, reason: str) -> GpuVerdict:
     model = "openai/whisper-base" if machine.ram_gb >= ENOUGH_RAM_GB else PRACTICE_MODEL
     sentence = message(f"gpu.verdict.{level}", name=machine.gpus[0].name if machine.gpus else "NVIDIA")
     reasons = (reason, message("gpu.without", cores=machine.cpu_cores, model=model), *_disk_reason(machine))
-    return Verdict(level, sentence, reasons, model, TrainingSettings().batch_size, 0, *cpu_precision())
+    return GpuVerdict(level, sentence, reasons, model, TrainingSettings().batch_size, 0, *cpu_precision())
 
 
 def _model_for(memory_gb: float) -> str:

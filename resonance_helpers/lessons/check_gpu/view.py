@@ -10,7 +10,7 @@ from ...ui.guide import success_mark
 from ...ui.output import check, html_table, say, show_list
 
 if TYPE_CHECKING:
-    from .verdict import Verdict
+    from .verdict import GpuVerdict
 
 
 def show_machine(facts: Sequence[tuple[str, str]]) -> None:
@@ -18,7 +18,7 @@ def show_machine(facts: Sequence[tuple[str, str]]) -> None:
     html_table([message("widget.place.what"), message("widget.place.value")], facts)
 
 
-def show_gpu_verdict(verdict: Verdict) -> None:
+def show_gpu_verdict(verdict: GpuVerdict) -> None:
     """What the machine is good for, why, and what to start with."""
     say(verdict.sentence)
     show_list(verdict.reasons)
@@ -30,7 +30,7 @@ def show_gpu_verdict(verdict: Verdict) -> None:
     html_table([message("widget.gpu.setting"), message("widget.gpu.advised")], rows)
 
 
-def check_gpu(verdict: Verdict) -> None:
+def check_gpu(verdict: GpuVerdict) -> None:
     """Lesson 01's check: the guide's mark of success, or what can be done without it."""
     ready = verdict.level == "ready"
     mark = message(f"widget.gpu.mark.{'reached' if ready else 'missed'}", mark=success_mark(1))

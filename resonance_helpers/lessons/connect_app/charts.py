@@ -10,7 +10,7 @@ from ...core.messages import message
 from ...scoring.text import normalise
 from ...ui.html import Markup, escape, table_html
 from ...ui.plots import AFTER, BEFORE, INK, Picture, picture, styled
-from ..serve_model.charts import Answer, _box, _shortened, _two_parts
+from ..serve_model.charts import TimedAnswer, _box, _shortened, _two_parts
 
 if TYPE_CHECKING:
     pass
@@ -67,7 +67,7 @@ def whole_way_stations(way: WholeWay, practice: bool = False) -> Picture:
     return figure
 
 
-def answered_table(answers: Sequence[Answer]) -> Markup:
+def answered_table(answers: Sequence[TimedAnswer]) -> Markup:
     """Who was answered, what, and how fast."""
     headers = [message(f"chart.answered.{name}") for name in ("patient", "text", "seconds")]
     return table_html(headers, [(a.patient, a.text, f"{a.seconds:.2f} s") for a in answers])

@@ -19,7 +19,7 @@ from ...ui.output import check, html_table, say
 from .charts import WholeWay
 
 if TYPE_CHECKING:
-    from ...client import Step, Transcript
+    from ...client import CheckStep, Transcript
 
 
 def show_app_address(address: str) -> None:
@@ -29,7 +29,7 @@ def show_app_address(address: str) -> None:
     html_table([message("lesson10.field"), message("lesson10.value")], rows)
 
 
-def show_service_check(steps: Iterable[Step]) -> None:
+def show_service_check(steps: Iterable[CheckStep]) -> None:
     """What ``client.check_service`` found, question by question: the same as ``resonance check-service`` prints."""
     headers = [message("lesson10.step.question"), message("lesson10.step.found")]
     questions = [(f"{'✅' if step.ok else '❌'} {message(f'check.step.{step.name}')}", step.words) for step in steps]

@@ -9,7 +9,7 @@ _HOMES = {
         "Place",
         "SSH_PORT",
         "Server",
-        "Step",
+        "LoginStep",
         "Way",
         "autodl_address",
         "check_port",

@@ -104,7 +104,7 @@ def check_port(port: int) -> int:
 
 # ── Instructions, as data ────────────────────────────────────────────────────
 @dataclass(frozen=True)
-class Step:
+class LoginStep:
     """One thing to do: the sentence under ``key``, and a command to paste where there is one."""
 
     key: str
@@ -121,7 +121,7 @@ class Way:
     """One way to reach a goal, step by step; ``key`` is its title."""
 
     key: str
-    steps: tuple[Step, ...]
+    steps: tuple[LoginStep, ...]
 
     @property
     def title(self) -> str:
@@ -130,28 +130,28 @@ class Way:
 
 def ways_to_connect(host: str, port: int, user: str = "root") -> tuple[Way, ...]:
     """How to log in from Windows (twice), Mac and Linux."""
-    finish = (Step("connect.step.password"), Step("connect.step.prompt", facts={"user": user}))
-    login = (Step("connect.step.login", ssh_command(host, port, user)), *finish)
+    finish = (LoginStep("connect.step.password"), LoginStep("connect.step.prompt", facts={"user": user}))
+    login = (LoginStep("connect.step.login", ssh_command(host, port, user)), *finish)
     mobaxterm = (
-        Step("connect.step.get_mobaxterm", "https://mobaxterm.mobatek.net/"),
-        Step("connect.step.mobaxterm_session", facts={"host": host, "user": user, "port": port}),
+        LoginStep("connect.step.get_mobaxterm", "https://mobaxterm.mobatek.net/"),
+        LoginStep("connect.step.mobaxterm_session", facts={"host": host, "user": user, "port": port}),
         *finish,
-        Step("connect.step.mobaxterm_files"),
+        LoginStep("connect.step.mobaxterm_files"),
     )
     return (
-        Way("connect.way.powershell", (Step("connect.step.open_powershell"), *login)),
+        Way("connect.way.powershell", (LoginStep("connect.step.open_powershell"), *login)),
         Way("connect.way.mobaxterm", mobaxterm),
-        Way("connect.way.mac", (Step("connect.step.open_mac"), *login)),
-        Way("connect.way.linux", (Step("connect.step.open_linux"), *login)),
+        Way("connect.way.mac", (LoginStep("connect.step.open_mac"), *login)),
+        Way("connect.way.linux", (LoginStep("connect.step.open_linux"), *login)),
     )
 
 
 def ways_to_use_a_key(host: str, port: int, user: str = "root") -> tuple[Way, ...]:
     """How to log in with a key instead of a password: Mac and Linux, then Windows PowerShell."""
     ssh = ssh_command(host, port, user)
-    make, attempt = Step("connect.step.make_key", "ssh-keygen -t ed25519"), Step("connect.step.try_key", ssh)
-    copy = Step("connect.step.copy_key", f"ssh-copy-id -p {port} {user}@{host}")
-    copy_windows = Step("connect.step.copy_key", _POWERSHELL_COPY_KEY.format(ssh=ssh))
+    make, attempt = LoginStep("connect.step.make_key", "ssh-keygen -t ed25519"), LoginStep("connect.step.try_key", ssh)
+    copy = LoginStep("connect.step.copy_key", f"ssh-copy-id -p {port} {user}@{host}")
+    copy_windows = LoginStep("connect.step.copy_key", _POWERSHELL_COPY_KEY.format(ssh=ssh))
     return (
         Way("connect.way.key", (make, copy, attempt)),
         Way("connect.way.key_windows", (make, copy_windows, attempt)),
@@ -170,13 +170,13 @@ def ways_to_reach(
     address = f"http://127.0.0.1:{check_port(local_port)}"
     public = remote_port if remote_port in autodl_ports else autodl_ports[0]
     tunnel = (
-        Step("connect.step.tunnel", tunnel_command(host, port, local_port, remote_port, user)),
-        Step("connect.step.tunnel_address", facts={"address": address, "remote_port": remote_port}),
+        LoginStep("connect.step.tunnel", tunnel_command(host, port, local_port, remote_port, user)),
+        LoginStep("connect.step.tunnel_address", facts={"address": address, "remote_port": remote_port}),
     )
     custom_service = (
-        Step("connect.step.autodl_port", facts={"port": public, "ports": " / ".join(map(str, autodl_ports))}),
-        Step("connect.step.autodl_console", facts={"port": public}),
-        Step("connect.step.autodl_key"),
+        LoginStep("connect.step.autodl_port", facts={"port": public, "ports": " / ".join(map(str, autodl_ports))}),
+        LoginStep("connect.step.autodl_console", facts={"port": public}),
+        LoginStep("connect.step.autodl_key"),
     )
     return (Way("connect.way.tunnel", tunnel), Way("connect.way.autodl", custom_service))
 

@@ -12,7 +12,7 @@ from ...ui.html import Markup, escape, stack
 from ...ui.output import check, html_table, say
 
 if TYPE_CHECKING:
-    from .logic import Place, Server, Step, Way
+    from .logic import LoginStep, Place, Server, Way
 
 
 EXAMPLE_HOSTS = ("example.com", "example.org", "example.net")  # set aside by RFC 2606: nobody's server
@@ -43,7 +43,7 @@ def _way(way: Way) -> Markup:
     return Markup(html, "\n".join(lines))
 
 
-def _command(step: Step) -> str:
+def _command(step: LoginStep) -> str:
     return f"<pre><code>{escape(step.command)}</code></pre>" if step.command else ""
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from ...audio import decode as audio
 from ...audio import quality as clip_quality
-from ...audio.quality import Level, Quality
+from ...audio.quality import Quality, QualityLevel
 from ...core.messages import ResonanceError, message
 from ...core.settings import MIN_RECORDINGS, SAMPLE_RATE, WINDOW_LADDER_S
 from ...core.workspace import Workspace, locked, remove_leftovers
@@ -64,7 +64,7 @@ class ConvertedRow:
     wav: str | None
     status: Status
     quality: Quality | None
-    level: Level
+    level: QualityLevel
     codes: tuple[str, ...]
     reasons: tuple[str, ...]
 
@@ -203,7 +203,7 @@ def _settle(shelf: _Shelf, each: _Prepared, wav: str) -> ConvertedRow:
     return row(entry.wav, status, each.quality, *_verdict(each.quality, PurePosixPath(source).name))
 
 
-def _verdict(quality: Quality | None, name: str) -> tuple[Level, tuple[str, ...], tuple[str, ...]]:
+def _verdict(quality: Quality | None, name: str) -> tuple[QualityLevel, tuple[str, ...], tuple[str, ...]]:
     assert quality is not None  # whatever was decoded was measured
     level, codes = clip_quality.judge(quality, _MAX_SECONDS)
     return level, codes, tuple(clip_quality.explain(code, quality, _MAX_SECONDS, name) for code in codes)

@@ -3,7 +3,7 @@
 from ...core.lazy import lazy_names
 
 _HOMES = {
-    "charts": ("Answer", "latency", "requests_table", "where_things_run"),
+    "charts": ("TimedAnswer", "latency", "requests_table", "where_things_run"),
     "service_panel": ("ServicePanel",),
     "try_it": ("TryIt",),
     "view": (

@@ -24,7 +24,7 @@ SHOWN_PATIENTS = 2  # in the picture; the rest are counted
 
 
 @dataclass(frozen=True)
-class Answer:
+class TimedAnswer:
     """One answered request, as the lesson saw it."""
 
     patient: str
@@ -33,7 +33,7 @@ class Answer:
 
 
 @styled
-def latency(answers: Sequence[Answer], practice: bool = False) -> Picture:
+def latency(answers: Sequence[TimedAnswer], practice: bool = False) -> Picture:
     """How long each request took, with the median."""
     milliseconds = np.array([answer.seconds * 1000 for answer in answers])
     middle = float(np.median(milliseconds)) if len(milliseconds) else 0.0

@@ -16,7 +16,7 @@ from ...core.workspace import Workspace
 from ...ui.html import Markup, escape
 from ...ui.output import check, code, html_table, say, show_commands
 from ..connect_app.charts import answered_table
-from .charts import Answer, where_things_run
+from .charts import TimedAnswer, where_things_run
 
 if TYPE_CHECKING:
     from ...client import ResonanceClient, Transcript
@@ -55,19 +55,19 @@ class Asked:
     """
 
     def __init__(self, client: ResonanceClient, patient_id: str) -> None:
-        self.answers: list[Answer] = []
+        self.answers: list[TimedAnswer] = []
         self._client, self._patient_id = client, patient_id
         self._shown: list[DisplayHandle] = []
 
     def __call__(self, recording: Path) -> Transcript:
         began = time.perf_counter()
         transcript = self._client.transcribe(recording, patient_id=self._patient_id)
-        self.answers.append(Answer(self._patient_id, transcript.text, time.perf_counter() - began))
+        self.answers.append(TimedAnswer(self._patient_id, transcript.text, time.perf_counter() - began))
         for place in self._shown:
             place.update(answered_table(self.answers))
         return transcript
 
-    def each(self, recordings: Iterable[Path]) -> list[Answer]:
+    def each(self, recordings: Iterable[Path]) -> list[TimedAnswer]:
         """Send ``recordings`` one after another; the answers to these."""
         before = len(self.answers)
         for recording in recordings:
@@ -90,7 +90,7 @@ def expect_refusal(call: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         check(False, message("lesson09.not_refused"), message("lesson09.not_refused.fix"))
 
 
-def check_service(client: ResonanceClient, answers: list[Answer]) -> None:
+def check_service(client: ResonanceClient, answers: list[TimedAnswer]) -> None:
     """Lesson 09's check: ``/health`` says ok and every recording was answered with text."""
     healthy = client.health().get("status") == "ok"
     answered = sum(bool(answer.text) for answer in answers)

@@ -44,8 +44,8 @@ def another_ten(right: float, n: int) -> tuple[int, int]:
 
 def eight_of_ten_words(score: Score) -> str:
     """The headline: "10 句对 8 句", out of how many, and what another ten might give."""
-    low, high = another_ten(score.exact * score.phrases, score.phrases)
-    return message("chart.ten.headline", right=of_ten(score.exact), n=score.n) + message(
+    low, high = another_ten(score.sentence_accuracy * score.phrases, score.phrases)
+    return message("chart.ten.headline", right=of_ten(score.sentence_accuracy), n=score.n) + message(
         "chart.ten.another", low=low, high=high
     )
 
@@ -54,8 +54,8 @@ def eight_of_ten_words(score: Score) -> str:
 def eight_of_ten(score: Score, title: str = "", practice: bool = False) -> Picture:
     """Ten dots, filled for the sentences that came out right, and the range that another ten might give."""
     words = eight_of_ten_words(score)
-    right = of_ten(score.exact)
-    low, high = another_ten(score.exact * score.phrases, score.phrases)
+    right = of_ten(score.sentence_accuracy)
+    low, high = another_ten(score.sentence_accuracy * score.phrases, score.phrases)
     figure = picture(9, 2.6, title or message("chart.ten.title"), words, practice)
     axes = figure.subplots()
     axes.set_axis_off()
@@ -75,12 +75,12 @@ def eight_of_ten(score: Score, title: str = "", practice: bool = False) -> Pictu
 @styled
 def before_after(report: Report, practice: bool = False) -> Picture:
     """Exact sentences and CER, before and after, with 95 % intervals, for known and for new phrases."""
-    groups = [(name, both) for name in ("known", "new") if (both := getattr(report, name)) is not None]
+    groups = [*report.tested.items()]
     alt = "\n".join(before_after_lines(report))
     figure = picture(10, 4.4, message("chart.before_after.title"), alt, practice)
     exact_axes, cer_axes = figure.subplots(1, 2)
     labels = [message(f"chart.split.{name}.n", n=both.after.n) for name, both in groups]
-    for axes, measure in ((exact_axes, "exact"), (cer_axes, "cer")):
+    for axes, measure in ((exact_axes, "sentence_accuracy"), (cer_axes, "cer")):
         _paired_bars(axes, [both for _, both in groups], measure)
         axes.set_title(message(f"chart.before_after.{measure}"))
         axes.set_xticks(range(len(groups)), labels)
@@ -114,41 +114,39 @@ def _paired_bars(axes: Axes, pairs: Sequence[BeforeAfter], measure: str) -> None
             label=message(f"chart.{moment}"),
         )
         for place, value, top in zip(places, values, high, strict=True):
-            shown = f"{value:.0%}" if measure == "exact" else f"{value:.2f}"
+            shown = f"{value:.0%}" if measure == "sentence_accuracy" else f"{value:.2f}"
             axes.text(place, value + top + 0.02, shown, ha="center", va="bottom")
 
 
 def before_after_lines(report: Report) -> list[str]:
     """The same figures as sentences."""
     lines = []
-    for name in ("known", "new"):
-        both = getattr(report, name)
-        if both is not None:
-            split = message(f"chart.split.{name}")
-            facts: dict[str, Any] = {**_facts("before", both.before), **_facts("after", both.after)}
-            lines.append(message("chart.before_after.line", split=split, n=both.after.n, **facts))
+    for name, both in report.tested.items():
+        facts: dict[str, Any] = {**_facts("before", both.before), **_facts("after", both.after)}
+        lines.append(message("chart.before_after.line", split=message(f"chart.split.{name}"), n=both.after.n, **facts))
     return lines
 
 
 # The lines of the table of scores: a field of ``Score``, whose interval is the field of that name with "_ci", and how
 # it is written. A new measure is a line here and a message "chart.before_after.<field>".
-MEASURES = (("exact", ".0%"), ("cer", ".2f"))
-SYLLABLES = (("ser_toned", ".2f"), ("ser_toneless", ".2f"))  # in the table, not drawn: they say where errors come from
+MEASURES = (("sentence_accuracy", ".0%"), ("cer", ".2f"))
+SYLLABLES = (
+    ("syllable_error_rate", ".2f"),
+    ("toneless_syllable_error_rate", ".2f"),
+)  # in the table, not drawn: they say where errors come from
 
 
 def before_after_table(report: Report) -> Markup:
     """The figures as tables, one for the known and one for the new phrases, each with n and 95 % intervals."""
     headers = [message("chart.before_after.measure"), message("chart.before"), message("chart.after")]
     tables = []
-    for name in ("known", "new"):
-        both = getattr(report, name)
-        if both is not None:
-            rows = [
-                (message(f"chart.before_after.{field}"), *(written(s, field, form) for s in (both.before, both.after)))
-                for field, form in MEASURES + SYLLABLES
-            ]
-            caption = message("chart.before_after.caption", split=message(f"chart.split.{name}"), n=both.after.n)
-            tables.append(table_html(headers, rows, caption))
+    for name, both in report.tested.items():
+        rows = [
+            (message(f"chart.before_after.{field}"), *(written(s, field, form) for s in (both.before, both.after)))
+            for field, form in MEASURES + SYLLABLES
+        ]
+        caption = message("chart.before_after.caption", split=message(f"chart.split.{name}"), n=both.after.n)
+        tables.append(table_html(headers, rows, caption))
     return stack(*tables, table_note(message("chart.before_after.note")))
 
 
@@ -196,13 +194,13 @@ def clips_table(rows: Sequence[TestRow], limit: int | None = None) -> Markup:
     return table_html(headers, cells, notes=[message("chart.diff.legend"), more])
 
 
-def flips_table(flips: Sequence[tuple[str, str, str]]) -> Markup:
+def polarity_table(flips: Sequence[tuple[str, str, str]]) -> Markup:
     """The red list: (meant, heard, why) of every answer that would say the opposite or another number."""
     if not flips:
-        return Markup(f"<p>✓ {escape(message('chart.flips.none'))}</p>", "✓ " + message("chart.flips.none"))
-    headers = [message(f"chart.flips.{name}") for name in ("reference", "heard", "kind")]
-    rows = [(meant, _red(heard), message(f"chart.flips.kind.{kind}")) for meant, heard, kind in flips]
-    return table_html(headers, rows, message("chart.flips.title", n=len(flips)), [message("chart.flips.note")])
+        return Markup(f"<p>✓ {escape(message('chart.polarity.none'))}</p>", "✓ " + message("chart.polarity.none"))
+    headers = [message(f"chart.polarity.{name}") for name in ("reference", "heard", "kind")]
+    rows = [(meant, _red(heard), message(f"chart.polarity.kind.{kind}")) for meant, heard, kind in flips]
+    return table_html(headers, rows, message("chart.polarity.title", n=len(flips)), [message("chart.polarity.note")])
 
 
 def _red(words: str) -> Markup:

@@ -22,7 +22,10 @@ _LEFT, _BAR = 4, 352  # where bars begin, and the length of a whole one
 
 def ten_dots_svg(score: Score) -> Svg:
     """Ten dots, filled and ticked for the sentences that came out right, above the range that another ten may give."""
-    right, (low, high) = of_ten(score.exact), another_ten(score.exact * score.phrases, score.phrases)
+    right, (low, high) = (
+        of_ten(score.sentence_accuracy),
+        another_ten(score.sentence_accuracy * score.phrases, score.phrases),
+    )
     parts = []
     for k in range(TEN):
         x = _STEP / 2 + 10 + k * _STEP
@@ -43,12 +46,11 @@ def intervals_svg(report: Report, field: str, form: str) -> Svg:
 
     ``field`` is a field of ``Score`` and ``form`` how it is written, both as in ``testing.MEASURES``.
     """
-    groups = [(name, both) for name in ("known", "new") if (both := getattr(report, name)) is not None]
-    scores = [score for _, both in groups for score in (both.before, both.after)]
+    scores = [score for both in report.tested.values() for score in (both.before, both.after)]
     most = max(1.0, *(getattr(score, field + "_ci")[1] for score in scores))
     y, parts = 0, []
     lines = []
-    for name, both in groups:
+    for name, both in report.tested.items():
         parts.append(_text(_LEFT, y + 18, message(f"chart.split.{name}"), bold=True))
         y += 26
         for moment, colour in (("before", BEFORE), ("after", AFTER)):

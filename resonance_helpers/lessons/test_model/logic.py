@@ -19,41 +19,40 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...asr import adapter
-from ...asr import rescoring as listening
+from ...asr import adapter, rescoring
 from ...asr.base_models import default_name, resolve
 from ...asr.nonspeech import sounds
-from ...asr.vad import lets_through
-from ...asr.whisper import Heard, SpeechModel, load_speech_model
+from ...asr.vad import is_speech
+from ...asr.whisper import Hypothesis, SpeechModel, load_speech_model
 from ...audio.decode import load, read_wav
 from ...core.messages import ResonanceError, message
 from ...core.settings import OTHER_SOUNDS, REFUSED_SOUNDS, SAMPLE_RATE, WINDOW_LADDER_S, plain
 from ...core.workspace import Workspace, read_json, require, write_json
 from ...dataset.index import Utterance, load_utterances
 from ...dataset.labels import read_labels
-from ...scoring.error_analysis.polarity import meaning_flips
-from ...scoring.error_rates import Difference, Score, difference, score
+from ...scoring.error_analysis.polarity import polarity_errors
+from ...scoring.error_rates import Difference, Part, Score, difference, score, with_first_names
 from ...scoring.intervals import Interval, pooled, wilson
-from ...scoring.learning_curve import Answer
+from ...scoring.learning_curve import ClipHypothesis
 from ...scoring.text import normalise, simplify, toneless
 
 USABLE_FROM, CAREFUL_FROM = 0.8, 0.5  # lower end of the interval of whole phrases right, known phrases
 
-Level = Literal["usable", "careful", "not_yet"]
+Usability = Literal["usable", "careful", "not_yet"]
 
 
 @dataclass(frozen=True)
 class TestRow:
     """One test clip: what was meant, and what was heard before and after training, in simplified characters."""
 
-    __test__ = False  # not a test class, whatever pytest makes of the name
+    __test__ = False  # no test class, though pytest would take it for one
 
     audio: str
     wav: Path
     reference: str
     before: str
     after: str
-    split: Literal["known", "new"]
+    split: Part
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class RealTimeFactor:
 class Verdict:
     """Whether the adapter may be used, and the sentence that says by which rule."""
 
-    level: Level
+    level: Usability
     rule: str
 
 
@@ -112,8 +111,8 @@ class Report:
     base_model: str
     window_s: float
     train: dict[str, Any]  # recordings, phrases, audio_seconds, steps, wall_seconds
-    known: BeforeAfter | None
-    new: BeforeAfter | None
+    seen: BeforeAfter | None
+    unseen: BeforeAfter | None
     verdict: Verdict
     rows: tuple[TestRow, ...]
     warnings: tuple[str, ...] = ()  # versions that differ from the training's
@@ -121,13 +120,19 @@ class Report:
     silence: Silence | None = None
     real_time_factor: RealTimeFactor | None = None
 
+    @property
+    def tested(self) -> dict[Part, BeforeAfter]:
+        """The scores of each part that has test clips, seen phrases first."""
+        both: dict[Part, BeforeAfter | None] = {"known": self.seen, "new": self.unseen}
+        return {part: scores for part, scores in both.items() if scores is not None}
+
     def as_json(self) -> dict[str, Any]:
         """As report.json keeps it; null is what was not measured."""
         return {
             "base_model": self.base_model,
             "window_s": self.window_s,
             "train": self.train,
-            "splits": {"known_phrases": _as_json(self.known), "new_phrases": _as_json(self.new)},
+            "splits": {"known_phrases": _as_json(self.seen), "new_phrases": _as_json(self.unseen)},
             "forgetting": _as_json(self.forgetting),
             "silence": _as_json(self.silence),
             "real_time_factor": _as_json(self.real_time_factor),
@@ -138,7 +143,7 @@ class Report:
 def test_clips(workspace: Workspace) -> tuple[Utterance, ...]:
     """All clips that the adapter has never heard, known phrases first. RZ-0006 before lesson 06, RZ-0701 for none."""
     parts = _parts(workspace, _manifest(workspace))
-    return parts.known + parts.new
+    return parts.seen + parts.unseen
 
 
 test_clips.__test__ = False  # type: ignore[attr-defined]
@@ -156,18 +161,18 @@ def hear_test(
     base_model: str = "",
     language: str = "zh",
     on_progress: Callable[[int, int], None] | None = None,
-) -> tuple[Answer, ...]:
+) -> tuple[ClipHypothesis, ...]:
     """What the adapter makes of every clip that it has never heard: no base model beside it, no report written.
 
     For runs that train many adapters on the same test clips, where "before" is the same each time and slow.
     Raises what ``evaluate`` raises.
     """
     parts = _parts(workspace, _manifest(workspace))
-    clips = parts.known + parts.new
+    clips = parts.seen + parts.unseen
     ear = _Ear(*_load(workspace, base_model, language), on_progress, len(clips))
     heard = ear.hear([read_wav(clip.wav) for clip in clips], adapted=True)
     return tuple(
-        Answer(clip.audio, clip.text, simplify(answer.text), parts.split_of(clip))
+        ClipHypothesis(clip.audio, clip.text, simplify(answer.text), parts.split_of(clip))
         for clip, answer in zip(clips, heard, strict=True)
     )
 
@@ -191,14 +196,14 @@ def evaluate(
     parts = _parts(workspace, manifest)
     others = _healthy_speech(Path(healthy), manifest.window_s) if healthy else None
     ear = _Ear(*_load(workspace, base_model, language), on_progress)
-    clips = parts.known + parts.new
+    clips = parts.seen + parts.unseen
     samples = [read_wav(clip.wav) for clip in clips]
     ear.total = 2 * len(samples) + 2 * len(others.samples if others else ()) + other_sounds
 
     before, time_before = ear.timed(samples, adapted=False)
     after, time_after = ear.timed(samples, adapted=True)
     compared = [(clip.text, was, now) for clip, was, now in zip(clips, before, after, strict=True)]
-    known = _compare(compared[: len(parts.known)])
+    known = _compare(compared[: len(parts.seen)])
     rows = tuple(
         TestRow(clip.audio, clip.wav, text, simplify(was.text), simplify(now.text), parts.split_of(clip))
         for clip, (text, was, now) in zip(clips, compared, strict=True)
@@ -209,9 +214,9 @@ def evaluate(
         train={
             key: getattr(manifest, key) for key in ("recordings", "phrases", "audio_seconds", "steps", "wall_seconds")
         },
-        known=known,
-        new=_compare(compared[len(parts.known) :]),
-        verdict=judge(known, len(meaning_flips(rows))),
+        seen=known,
+        unseen=_compare(compared[len(parts.seen) :]),
+        verdict=judge(known, len(polarity_errors(rows))),
         rows=rows,
         warnings=tuple(adapter.version_warnings(manifest)),
         forgetting=_forgetting(ear, others) if others else None,
@@ -229,8 +234,8 @@ def judge(known: BeforeAfter | None, flips: int = 0) -> Verdict:
     """
     if known is None:
         return Verdict("not_yet", message("verdict.rule.none"))
-    low = known.after.exact_ci[0]
-    level: Level = "usable" if low >= USABLE_FROM else "careful" if low >= CAREFUL_FROM else "not_yet"
+    low = known.after.sentence_accuracy_ci[0]
+    level: Usability = "usable" if low >= USABLE_FROM else "careful" if low >= CAREFUL_FROM else "not_yet"
     facts: dict[str, Any] = {"low": f"{low:.0%}", "usable": f"{USABLE_FROM:.0%}", "careful": f"{CAREFUL_FROM:.0%}"}
     if level == "usable" and flips:
         return Verdict("careful", message("verdict.rule.flips", n=flips, **facts))
@@ -247,12 +252,12 @@ def read_report(workspace: Workspace) -> dict[str, Any]:
 class _Parts:
     """Test clips of known and of new phrases, and the phrases that were trained on, normalised."""
 
-    known: tuple[Utterance, ...]
-    new: tuple[Utterance, ...]
+    seen: tuple[Utterance, ...]
+    unseen: tuple[Utterance, ...]
     phrases: frozenset[str]
 
-    def split_of(self, clip: Utterance) -> Literal["known", "new"]:
-        return "known" if clip in self.known else "new"
+    def split_of(self, clip: Utterance) -> Part:
+        return "known" if clip in self.seen else "new"
 
 
 def _parts(workspace: Workspace, manifest: adapter.Manifest) -> _Parts:
@@ -270,8 +275,8 @@ def _parts(workspace: Workspace, manifest: adapter.Manifest) -> _Parts:
     if not test:
         raise ResonanceError("RZ-0701", path=workspace.labels)
     return _Parts(
-        known=tuple(u for u in test if toneless(u.text) in sounding),
-        new=tuple(u for u in test if toneless(u.text) not in sounding),
+        seen=tuple(u for u in test if toneless(u.text) in sounding),
+        unseen=tuple(u for u in test if toneless(u.text) not in sounding),
         phrases=frozenset(normalise(text) for text in learned),
     )
 
@@ -318,7 +323,7 @@ class _Ear:
     total: int = 0
     done: int = 0
 
-    def hear(self, samples: Sequence[np.ndarray], adapted: bool, rescore: bool = True) -> list[Heard]:
+    def hear(self, samples: Sequence[np.ndarray], adapted: bool, rescore: bool = True) -> list[Hypothesis]:
         """With the adapter at its window, or the base model at its native one; without ``rescore`` nothing is heard a
         second time."""
         begun = self.done
@@ -328,14 +333,14 @@ class _Ear:
 
         with adapter.using(self.speech, "default" if adapted else None):
             if adapted:
-                return listening.hear(self.speech, samples, self.manifest.window_s, on_progress, rescore)
-            return self.speech.hear(samples, on_progress=on_progress)
+                return rescoring.transcribe(self.speech, samples, self.manifest.window_s, on_progress, rescore)
+            return self.speech.transcribe(samples, on_progress=on_progress)
 
     def skip(self, clips: int) -> None:
         """Count ``clips`` that need not be heard."""
         self._tell(self.done + clips)
 
-    def timed(self, samples: Sequence[np.ndarray], adapted: bool) -> tuple[list[Heard], float]:
+    def timed(self, samples: Sequence[np.ndarray], adapted: bool) -> tuple[list[Hypothesis], float]:
         """What is heard, and the seconds of computing for each second of sound."""
         started = time.perf_counter()
         heard = self.hear(samples, adapted)
@@ -348,7 +353,7 @@ class _Ear:
 
 
 # ── How well ─────────────────────────────────────────────────────────────────
-def _compare(rows: Sequence[tuple[str, Heard, Heard]]) -> BeforeAfter | None:
+def _compare(rows: Sequence[tuple[str, Hypothesis, Hypothesis]]) -> BeforeAfter | None:
     """Rows of what was meant, heard before and heard after; scored as the model wrote it, before any conversion."""
     if not rows:
         return None
@@ -362,8 +367,8 @@ def _compare(rows: Sequence[tuple[str, Heard, Heard]]) -> BeforeAfter | None:
     )
 
 
-def _score(texts: Sequence[str], heard: Sequence[Heard]) -> Score:
-    return score(texts, [each.text for each in heard], cut=[each.cut for each in heard])
+def _score(texts: Sequence[str], heard: Sequence[Hypothesis]) -> Score:
+    return score(texts, [each.text for each in heard], truncated=[each.truncated for each in heard])
 
 
 def _forgetting(ear: _Ear, healthy: _HealthySpeech) -> Forgetting:
@@ -378,7 +383,7 @@ def _silence(ear: _Ear, count: int, phrases: frozenset[str], own: Sequence[np.nd
     and counted for all of it."""
     clips, bar = sounds(count, longest_s=ear.manifest.window_s), ear.manifest.speech_bar
     samples = [clip.samples for clip in clips]
-    passes = np.array(lets_through(samples, bar), bool)
+    passes = np.array(is_speech(samples, bar), bool)
     passed, refused = np.flatnonzero(passes), np.flatnonzero(~passes)
     rng = np.random.default_rng(count)
     sample = np.sort(rng.choice(refused, min(REFUSED_SOUNDS, len(refused)), replace=False))
@@ -399,9 +404,9 @@ def _silence(ear: _Ear, count: int, phrases: frozenset[str], own: Sequence[np.nd
         let_through=float(passes.mean()),
         kinds=dict(Counter(clips[i].kind for i, alarm in zip(decoded, alarms, strict=True) if alarm)),
         own_clips=len(own),
-        own_refused=lets_through(own, bar).count(False),
+        own_refused=is_speech(own, bar).count(False),
     )
 
 
 def _as_json(figures: BeforeAfter | Silence | RealTimeFactor | None) -> dict[str, Any] | None:
-    return None if figures is None else plain(figures)
+    return None if figures is None else with_first_names(plain(figures))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ...scoring.error_analysis.polarity import Heard, flip_kind
+from ...scoring.error_analysis.polarity import ClipResult, polarity_error_kind
 from ...scoring.text import normalise
 from .takes import Take
 
@@ -34,7 +34,7 @@ class Advice:
     reasons: tuple[Reason, ...]
 
 
-def record_again(rows: Sequence[Heard], takes: Iterable[Take]) -> tuple[Advice, ...]:
+def record_again(rows: Sequence[ClipResult], takes: Iterable[Take]) -> tuple[Advice, ...]:
     """The phrases that more or better recordings may help: a turned meaning first, then the most often wrong."""
     phrases: dict[str, _Phrase] = {}
     for row in rows:
@@ -51,18 +51,18 @@ class _Phrase:
     """A phrase with its test clips and all its recordings."""
 
     text: str
-    rows: list[Heard] = field(default_factory=list)
+    rows: list[ClipResult] = field(default_factory=list)
     takes: list[Take] = field(default_factory=list)
 
     @property
-    def wrong(self) -> list[Heard]:
+    def wrong(self) -> list[ClipResult]:
         return [row for row in self.rows if normalise(row.after) != normalise(row.reference)]
 
     @property
     def flips(self) -> list[tuple[str, str]]:
         """What was heard instead, once each, and how it turns the meaning."""
         heard = dict.fromkeys(row.after for row in self.wrong)
-        kinds = ((text, flip_kind(self.text, text)) for text in heard)
+        kinds = ((text, polarity_error_kind(self.text, text)) for text in heard)
         return [(text, kind) for text, kind in kinds if kind]
 
     @property

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from ...audio.decode import read_wav
-from ...audio.quality import Level, Quality, explain, judge, measure
+from ...audio.quality import Quality, QualityLevel, explain, judge, measure
 from ...core.workspace import Workspace
 from ...dataset.index import load_utterances, read_index
+from ...scoring.error_rates import PARTS
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Take:
     text: str
     part: str | None
     quality: Quality
-    level: Level
+    level: QualityLevel
     reasons: tuple[str, ...]
 
 
@@ -40,7 +41,7 @@ class Takes:
     used: tuple[Take, ...] = ()
     left_out: tuple[Left, ...] = ()
 
-    def levels(self) -> dict[Level, int]:
+    def levels(self) -> dict[QualityLevel, int]:
         """How many recordings are at each level, the good ones first."""
         counted = Counter(take.level for take in self.used)
         return {level: counted[level] for level in ("ok", "listen", "again", "unusable") if counted[level]}
@@ -51,7 +52,7 @@ def examine(workspace: Workspace, parts: Mapping[str, Iterable[str]], window_s: 
 
     ``parts`` is part → recordings, as ``split.json`` has them. Raises what ``load_utterances`` raises.
     """
-    part_of = {audio: part for part in ("train", "known", "new") for audio in parts.get(part, ())}
+    part_of = {audio: part for part in ("train", *PARTS) for audio in parts.get(part, ())}
     used = []
     for each in load_utterances(workspace):
         quality = measure(read_wav(each.wav))

@@ -37,10 +37,8 @@ def show_one_recording(clip: Utterance, before: str, after: str) -> None:
 
 def show_ten(report: Report, practice: bool = False) -> None:
     """Dots for ten sentences, once for the known and once for the new phrases: two questions, never added up."""
-    for name in ("known", "new"):
-        both = getattr(report, name)
-        if both is not None:
-            display(eight_of_ten(both.after, message(f"chart.split.{name}"), practice))
+    for name, both in report.tested.items():
+        display(eight_of_ten(both.after, message(f"chart.split.{name}"), practice))
 
 
 def show_verdict(workspace: Workspace, report: Report) -> None:
@@ -59,9 +57,9 @@ def check_test(workspace: Workspace, report: Report) -> None:
     files = f"{workspace.report_json.name}, {workspace.report_html.name}"
     words = message("lesson07.check.written", n=len(report.rows), path=workspace.output_dir, files=files)
     check(written, words, message("lesson07.check.written.fix"))
-    both = report.known or report.new
+    both = report.seen or report.unseen
     if both is not None:
-        split = message("chart.split.known" if report.known else "chart.split.new")
+        split = message("chart.split.known" if report.seen else "chart.split.new")
         facts: dict[str, Any] = {"split": split, "before": f"{both.before.cer:.2f}", "after": f"{both.after.cer:.2f}"}
         helped = both.after.cer < both.before.cer
         check(helped, message("lesson07.check.helped", **facts), message("lesson07.check.helped.fix"))

@@ -22,7 +22,7 @@ from transformers import set_seed
 from ...asr import adapter
 from ...asr.augmentation import Augmentation, mask_spectrum
 from ...asr.base_models import default_name, resolve
-from ...asr.vad import personal_bar
+from ...asr.vad import speaker_threshold
 from ...asr.whisper import SpeechModel, load_speech_model
 from ...asr.windows import choose_window
 from ...audio.decode import read_wav
@@ -36,7 +36,7 @@ from ...scoring.text import normalise
 from .data import Draws, augmented_table, feature_table
 from .forecast import fewest_steps
 from .records import CHECKPOINTS, Event, RunLog, TrainingResult, only_training
-from .trainer import SpeechTrainer, Teller, build, is_out_of_memory
+from .trainer import SpeechTrainer, TrainingProgress, build, is_out_of_memory
 
 FINISHING_RATE = 0.5  # of the learning rate, to begin with; the whole rate shakes what was learned (loss 0.02 to 0.18)
 FINISHING_WEIGHT = 2  # how often a held-out recording comes while another one comes once, to catch up
@@ -87,7 +87,7 @@ def train(
         with disk_full_is_said(log.folder):
             phases = run.choose_steps()
             if phases["stopped"] in GOES_ON:
-                phases = phases | run.finish_on_everything()
+                phases = phases | run.refit_on_all()
             spent += time.monotonic() - began
             facts = phases | {"left_out": len(too_long), "wall_seconds": round(spent, 1)}
             result = run.result(settings, split, weights, facts)
@@ -119,18 +119,20 @@ class _Run:
     def _train_on_fit(self, checkpoints: Path) -> Phase:
         dev, settings = self.dev.dev, self.settings
         ripe = fewest_steps(settings, len(self.dev.fit)) if self.dev.by == "phrases" else 0
-        teller = Teller(self.log, settings.all_steps, self.on_event, self.should_stop, dev, settings.patience, ripe)
+        progress = TrainingProgress(
+            self.log, settings.all_steps, self.on_event, self.should_stop, dev, settings.patience, ripe
+        )
         dev_table = feature_table(dev, self.speech, self.window_s, False, self.workspace.cache / "features")
 
         def make() -> SpeechTrainer:
             fit = self._table(self.dev.fit, self.log.reached)
             seconds = [u.seconds for u in self.dev.fit]
-            return build(self.speech, self.settings, checkpoints, fit, seconds, teller, dev_table)
+            return build(self.speech, self.settings, checkpoints, fit, seconds, progress, dev_table)
 
         steps, diverged = self.log.reached, False
-        if steps < settings.steps and not teller.is_exhausted():
+        if steps < settings.steps and not progress.is_exhausted():
             steps, diverged = self._fit(make)
-        best = teller.best()
+        best = progress.best()
         if best is None:  # the trainer looks at dev at its last step at the latest, unless it diverged before
             shutil.rmtree(checkpoints, ignore_errors=True)  # nobody should go on from them
             raise ResonanceError("RZ-0621", step=steps, rate=settings.learning_rate)
@@ -138,11 +140,11 @@ class _Run:
             "steps": steps,
             "best_step": best.step,
             "best_cer": best.dev_cer,
-            "stopped": _reason(teller, diverged, steps < settings.steps),
+            "stopped": _reason(progress, diverged, steps < settings.steps),
             "finishing_steps": 0,
         }
 
-    def finish_on_everything(self) -> Phase:
+    def refit_on_all(self) -> Phase:
         """Go on from the best checkpoint with the held-out recordings back in, while the learning rate falls to zero.
 
         There is nothing left to measure on, so this part has no dev CER.
@@ -150,22 +152,22 @@ class _Run:
         table = (*self.dev.fit, *(clip for clip in self.dev.dev for _ in range(FINISHING_WEIGHT)))
         chosen = self.log.reached
         steps = self.settings.finishing_steps
-        teller = Teller(self.log, chosen + steps, self.on_event, self.should_stop, done_steps=chosen)
+        progress = TrainingProgress(self.log, chosen + steps, self.on_event, self.should_stop, done_steps=chosen)
 
         def make() -> SpeechTrainer:
             rate = FINISHING_RATE * self.settings.learning_rate
             finishing = replace(self.settings, steps=steps, warmup_steps=1, learning_rate=rate)
             seconds = [u.seconds for u in table]
             rows = self._table(table, chosen)
-            return build(self.speech, finishing, self.log.folder / CHECKPOINTS, rows, seconds, teller)
+            return build(self.speech, finishing, self.log.folder / CHECKPOINTS, rows, seconds, progress)
 
         best = adapter.weights_of(self.speech)
         ran, diverged = self._fit(make, from_checkpoint=False)
         if diverged:
             adapter.put_weights(self.speech, best)
             self.log.rewind()
-            return {"stopped": _reason(teller, diverged, False)}
-        asked = {"stopped": _reason(teller, diverged, False)} if teller.was_asked else {}
+            return {"stopped": _reason(progress, diverged, False)}
+        asked = {"stopped": _reason(progress, diverged, False)} if progress.was_asked else {}
         return {"steps": chosen + ran, "finishing_steps": ran} | asked
 
     def _fit(self, make: Callable[[], SpeechTrainer], from_checkpoint: bool = True) -> tuple[int, bool]:
@@ -257,11 +259,11 @@ def _window(utterances: Sequence[Utterance], settings: TrainingSettings, native_
     return min(settings.window_s or choose_window(max(u.seconds for u in utterances), native_s), native_s)
 
 
-def _reason(teller: Teller, diverged: bool, too_few_steps: bool) -> str:
+def _reason(progress: TrainingProgress, diverged: bool, too_few_steps: bool) -> str:
     """Why training ended, as a message key."""
     if diverged:
         return "training.stopped.diverged"
-    if teller.was_asked:
+    if progress.was_asked:
         return "training.stopped.asked"
     return "training.stopped.early" if too_few_steps else "training.stopped.done"
 
@@ -292,5 +294,5 @@ def _manifest(
         scores={"dev_cer": result.best_cer},
         versions=adapter.versions(),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
-        speech_bar=personal_bar([read_wav(u.wav) for u in split.train]),
+        speech_bar=speaker_threshold([read_wav(u.wav) for u in split.train]),
     )

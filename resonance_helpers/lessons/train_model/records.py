@@ -191,7 +191,7 @@ class RunLog:
 
     def used(self, split: Split, dev: DevSplit, left_out: Sequence[Utterance]) -> None:
         """Which recording is used for what, by the names that labels.json gives them."""
-        parts = {"train": split.train, "dev": dev.dev, "known": split.known, "new": split.new, "left_out": left_out}
+        parts = {"train": split.train, "dev": dev.dev, "known": split.seen, "new": split.unseen, "left_out": left_out}
         write_json(self.folder / SPLIT, {name: [u.audio for u in part] for name, part in parts.items()})
 
     def add(self, point: Point, guesses: tuple[Guess, ...] = ()) -> None:

@@ -69,7 +69,7 @@ class SpeechTrainer(Seq2SeqTrainer):
         return loss, nn.functional.pad(tokens, (0, missing), value=self.speech.end), inputs["labels"]
 
 
-class Teller(TrainerCallback):
+class TrainingProgress(TrainerCallback):
     """Records every point in the run's folder and passes it on as an ``Event``; stops when the learner asks, and after
     ``patience`` evaluations that brought nothing better."""
 
@@ -145,7 +145,7 @@ def build(
     checkpoints: Path,
     train_table: Any,
     seconds: Sequence[float],
-    teller: Teller,
+    progress: TrainingProgress,
     dev_table: Any = None,
 ) -> SpeechTrainer:
     """A trainer for ``settings`` and clips that last ``seconds``; with a dev part it evaluates, and keeps a checkpoint
@@ -179,10 +179,10 @@ def build(
     def score(prediction: EvalPrediction) -> dict[str, float]:
         tokens = torch.as_tensor(prediction.predictions)
         heard = speech.decode(tokens.masked_fill(tokens == IGNORED, speech.end))
-        step = teller.done_steps + trainer.state.global_step
-        shown = zip(teller.dev[:SHOWN_CLIPS], heard, strict=False)
-        teller.guesses = tuple(Guess(step, u.text, text) for u, text in shown)
-        return {"cer": cer([u.text for u in teller.dev], heard)}
+        step = progress.done_steps + trainer.state.global_step
+        shown = zip(progress.dev[:SHOWN_CLIPS], heard, strict=False)
+        progress.guesses = tuple(Guess(step, u.text, text) for u, text in shown)
+        return {"cer": cer([u.text for u in progress.dev], heard)}
 
     trainer = SpeechTrainer(
         speech,
@@ -191,7 +191,7 @@ def build(
         train_dataset=train_table,
         eval_dataset=dev_table,
         compute_metrics=score if dev_table is not None else None,
-        callbacks=[teller],
+        callbacks=[progress],
     )
     return trainer
 

@@ -3,9 +3,9 @@
 from ...core.lazy import lazy_names
 
 _HOMES = {
-    "charts": ("close_up", "waveforms"),
-    "checking": ("Notice", "RecordingsCheck", "Row", "Totals", "check"),
-    "clip_view": ("CloseUp", "close_up"),
+    "charts": ("draw_clip_view", "waveforms"),
+    "checking": ("Notice", "RecordingsCheck", "RecordingRow", "Totals", "check"),
+    "clip_view": ("ClipView", "load_clip_view"),
     "consent_form": ("ConsentForm",),
     "forget_form": ("ForgetForm",),
     "hints": ("Hint", "hear"),
@@ -13,7 +13,7 @@ _HOMES = {
     "intake_form": ("TakeIn",),
     "label_import": (),
     "label_import_form": ("ImportLabels",),
-    "long_recording_form": ("LongRecording",),
+    "long_recording_form": ("LongRecordingForm",),
     "phrase_list_form": ("PhraseList", "show_phrases"),
     "reading_list": ("write_reading_list",),
     "recorder": ("Recorder",),

@@ -12,8 +12,8 @@ from ...core.messages import message
 from ...ui.plots import AFTER, CARE, FAULT, GOOD, SOFT, Picture, picture, styled
 
 if TYPE_CHECKING:
-    from .checking import Row
-    from .clip_view import CloseUp
+    from .checking import RecordingRow
+    from .clip_view import ClipView
 
 
 VERDICTS = {"ok": (GOOD, "✓"), "again": (CARE, "↻"), "listen": (AFTER, "?"), "unusable": (FAULT, "✗")}
@@ -24,7 +24,7 @@ LOUDEST_DB, QUIETEST_DB = -30.0, -100.0  # ends of the colour scale, dB of power
 
 
 @styled
-def waveforms(rows: Sequence[Row], limit: int = 24) -> Picture:
+def waveforms(rows: Sequence[RecordingRow], limit: int = 24) -> Picture:
     """A small waveform of each recording with its phrase and verdict, those that need a look first, at most ``limit``.
 
     ``rows`` are ``recordings.check(workspace).rows``.
@@ -46,23 +46,25 @@ def waveforms(rows: Sequence[Row], limit: int = 24) -> Picture:
 
 
 @styled
-def close_up(row: Row, clip: CloseUp) -> Picture:
+def draw_clip_view(row: RecordingRow, clip: ClipView) -> Picture:
     """One recording: its wave with the sound that was found in it, what was cut off or clipped, and its mel picture.
 
-    ``clip`` is ``recordings.close_up(workspace, row)``.
+    ``clip`` is ``recordings.load_clip_view(workspace, row)``.
     """
-    words = [message("chart.close_up.wave", sound=sum(stop - start for start, stop in clip.sound))]
-    title = message("chart.close_up.title", verdict=verdict(row.level), text=_short(row.text, 24), seconds=clip.seconds)
+    words = [message("chart.clip_view.wave", sound=sum(stop - start for start, stop in clip.sound))]
+    title = message(
+        "chart.clip_view.title", verdict=verdict(row.level), text=_short(row.text, 24), seconds=clip.seconds
+    )
     figure = picture(9, 3.9, title, "")
     wave, mel = figure.subplots(2, 1, sharex=True)
     _whole_wave(wave, clip)
     wave.set_title(words[0])
     for code, key, side in (("RZ-0516", "cut_start", "left"), ("RZ-0517", "cut_end", "right")):
         if code in row.codes:
-            words.append(message(f"chart.close_up.{key}"))
+            words.append(message(f"chart.clip_view.{key}"))
             _cut_edge(wave, words[-1], side)
     if len(clip.clipped):
-        words.append(message("chart.close_up.clipped", n=len(clip.clipped)))
+        words.append(message("chart.clip_view.clipped", n=len(clip.clipped)))
         wave.plot(
             clip.clipped, np.full(len(clip.clipped), wave.get_ylim()[1]), "x", color=FAULT, markersize=4, clip_on=False
         )
@@ -70,14 +72,14 @@ def close_up(row: Row, clip: CloseUp) -> Picture:
     extent = (0.0, clip.seconds, 0.0, float(len(clip.mel)))
     mel.imshow(clip.mel, "cividis", aspect="auto", origin="lower", extent=extent, vmin=MEL_FLOOR_DB, vmax=0)
     mel.set_yticks([])
-    mel.set_ylabel(message("chart.close_up.bands"))
-    mel.set_title(message("chart.close_up.mel"))
-    mel.set_xlabel(message("chart.close_up.seconds"))
+    mel.set_ylabel(message("chart.clip_view.bands"))
+    mel.set_title(message("chart.clip_view.mel"))
+    mel.set_xlabel(message("chart.clip_view.seconds"))
     figure.alt = "\n".join([title, *words])
     return figure
 
 
-def _whole_wave(axes: Axes, clip: CloseUp) -> None:
+def _whole_wave(axes: Axes, clip: ClipView) -> None:
     """Lowest and highest sample of each of at most 1,200 stretches: more is finer than the picture."""
     stretches = np.array_split(clip.samples, min(1_200, max(1, len(clip.samples))))
     time = np.linspace(0, clip.seconds, len(stretches))
@@ -113,7 +115,7 @@ def verdict(level: str) -> str:
     return f"{VERDICTS[level][1]} {message(f'chart.verdict.{level}')}"
 
 
-def _small_waveform(axes: Axes, row: Row) -> None:
+def _small_waveform(axes: Axes, row: RecordingRow) -> None:
     colour = VERDICTS[row.level][0]
     axes.set_ylim(-1.05, 1.05)
     axes.set_xlim(0, max(row.seconds, 0.1))

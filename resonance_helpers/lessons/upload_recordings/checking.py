@@ -18,7 +18,7 @@ import numpy as np
 
 from ...audio import decode as audio
 from ...audio import quality as clip_quality
-from ...audio.quality import Level, Quality
+from ...audio.quality import Quality, QualityLevel
 from ...core.messages import ResonanceError, message
 from ...core.settings import LIKELY_WHOLE, LONGEST_TEXT, MIN_RECORDINGS, WINDOW_LADDER_S
 from ...core.workspace import Workspace, misplaced
@@ -47,7 +47,7 @@ class Notice:
 
 
 @dataclass(frozen=True)
-class Row:
+class RecordingRow:
     """One label and what its recording is like.
 
     ``source`` is relative to DATA_DIR, None where no file was found; ``envelope`` is float32 (200,), the peak of each
@@ -62,7 +62,7 @@ class Row:
     seconds: float
     envelope: np.ndarray
     quality: Quality | None
-    level: Level
+    level: QualityLevel
     codes: tuple[str, ...]
     reasons: tuple[str, ...]
 
@@ -86,14 +86,14 @@ class RecordingsCheck:
     system put there is the source of a row or one of these.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[RecordingRow, ...]
     missing: tuple[str, ...]
     unlabelled: tuple[str, ...]
     others: tuple[str, ...]
     notices: tuple[Notice, ...]
     totals: Totals
 
-    def count(self, level: Level) -> int:
+    def count(self, level: QualityLevel) -> int:
         return sum(row.level == level for row in self.rows)
 
     @property
@@ -156,10 +156,10 @@ def _nothing(workspace: Workspace) -> tuple[Notice, ...]:
     return (Notice(error.code, str(error)),)
 
 
-def _look(data_dir: Path, window_s: float, match: Match) -> tuple[Row, Fingerprint | None]:
+def _look(data_dir: Path, window_s: float, match: Match) -> tuple[RecordingRow, Fingerprint | None]:
     """The row of one label, and what its sound is compared with the others by, where it can be used."""
     label = match.label
-    row = partial(Row, label.audio, label.text, label.take, label.split, match.source)
+    row = partial(RecordingRow, label.audio, label.text, label.take, label.split, match.source)
     try:
         if match.source is None:
             raise ResonanceError(match.problem or "RZ-0420", **match.facts)
@@ -179,7 +179,7 @@ def _envelope(samples: np.ndarray) -> np.ndarray:
     return np.array([part.max() for part in parts], np.float32)
 
 
-def _compared(rows: Sequence[Row], prints: Sequence[Fingerprint | None]) -> list[Row]:
+def _compared(rows: Sequence[RecordingRow], prints: Sequence[Fingerprint | None]) -> list[RecordingRow]:
     """The rows with what shows only beside the others: the same sound again, and a text too long or short for it."""
     rows = list(rows)
     usable = [number for number, each in enumerate(prints) if each is not None]
@@ -196,16 +196,16 @@ def _compared(rows: Sequence[Row], prints: Sequence[Fingerprint | None]) -> list
     return rows
 
 
-def _also(row: Row, code: str, **facts: Any) -> Row:
+def _also(row: RecordingRow, code: str, **facts: Any) -> RecordingRow:
     """``row`` with one more thing that a person should listen for; said once."""
     if code in row.codes:
         return row
     sentence = message(code, name=PurePosixPath(row.audio).name, **facts)
-    level: Level = "listen" if row.level == "ok" else row.level
+    level: QualityLevel = "listen" if row.level == "ok" else row.level
     return replace(row, level=level, codes=(*row.codes, code), reasons=(*row.reasons, sentence))
 
 
-def _totals(usable: Sequence[Row]) -> Totals:
+def _totals(usable: Sequence[RecordingRow]) -> Totals:
     phrases = Counter(normalise(row.text) for row in usable)
     return Totals(len(usable), len(phrases), max(phrases.values(), default=0), sum(row.seconds for row in usable))
 

@@ -11,14 +11,14 @@ from ...audio import decode as audio
 from ...audio import quality as clip_quality
 from ...core.settings import SAMPLE_RATE, WINDOW_LADDER_S
 from ...core.workspace import Workspace
-from .checking import Row
+from .checking import RecordingRow
 
 _WINDOW, _HOP, _BANDS = 400, 160, 80  # samples, samples and mel bands, as Whisper's own features
 _SAME_STRETCH_S = 0.2  # of quiet; a shorter gap is a consonant's closure
 
 
 @dataclass(frozen=True)
-class CloseUp:
+class ClipView:
     """``samples`` float32 (n,) at 16 kHz; ``mel`` float32 (80, frames) in dB below the clip's loudest band, a frame
     every 10 ms; ``sound`` the stretches (start, stop) in seconds where something was found that stands out from the
     background; ``clipped`` the moments in seconds at the clip's ceiling, where the check found it clipped."""
@@ -33,14 +33,14 @@ class CloseUp:
         return len(self.samples) / SAMPLE_RATE
 
 
-def close_up(workspace: Workspace, row: Row) -> CloseUp | None:
+def load_clip_view(workspace: Workspace, row: RecordingRow) -> ClipView | None:
     """The recording of ``row``; None where the check could not read it. Raises what ``audio.load`` raises."""
     if row.source is None or row.quality is None:
         return None
     samples = audio.load(workspace.data_dir / row.source, WINDOW_LADDER_S[-1])
     sizes = np.abs(samples)
     at_ceiling = sizes >= 0.99 * sizes.max(initial=0.0) if "RZ-0512" in row.codes else np.zeros(len(samples), bool)
-    return CloseUp(samples, _mel(samples), _stretches(samples), np.flatnonzero(at_ceiling) / SAMPLE_RATE)
+    return ClipView(samples, _mel(samples), _stretches(samples), np.flatnonzero(at_ceiling) / SAMPLE_RATE)
 
 
 def _stretches(samples: np.ndarray) -> tuple[tuple[float, float], ...]:

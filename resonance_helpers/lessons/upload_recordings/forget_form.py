@@ -23,7 +23,7 @@ class Listed(Protocol):
     def lines(self) -> tuple[str, ...]: ...
 
 
-class Found(Listed, Protocol):
+class FoundData(Listed, Protocol):
     @property
     def is_empty(self) -> bool: ...
 
@@ -34,13 +34,13 @@ class Forgets(Protocol):
     @property
     def patient_id(self) -> str: ...
 
-    def look(self) -> Found: ...
+    def look(self) -> FoundData: ...
 
     def remove(self) -> Listed: ...
 
 
 class ForgetForm:
-    """``ForgetForm(Forgetting.of(workspace))`` as the last line of a cell shows the form. Nothing is looked at before
+    """``ForgetForm(Erasure.of(workspace))`` as the last line of a cell shows the form. Nothing is looked at before
     its first button is pressed, and nothing is removed before its second."""
 
     def __init__(self, forgetting: Forgets) -> None:

@@ -66,7 +66,7 @@ class Panel:
             raise
 
 
-class Row:
+class FormRow:
     """The widgets of one row; ``box`` holds them."""
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Row:
         self.box = widgets.VBox(layout=widgets.Layout(border="1px solid #8888", padding="6px", margin="4px 0"))
 
 
-AnyRow = TypeVar("AnyRow", bound=Row)
+AnyRow = TypeVar("AnyRow", bound=FormRow)
 
 
 class Pages(Generic[AnyRow]):

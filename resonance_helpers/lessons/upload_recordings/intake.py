@@ -23,7 +23,7 @@ from .arrivals import LIMITS, Arrival, IntakeLimits, Upload, arrived
 from .file_texts import guess_text, says_texts, texts_beside
 from .staging import Staging, remove_abandoned
 
-Verdict = Literal["ready", "no_text", "same", "long", "broken", "not_audio"]
+FileState = Literal["ready", "no_text", "same", "long", "broken", "not_audio"]
 OnProgress = Callable[[int, int], None]
 
 
@@ -42,7 +42,7 @@ class Item:
     shown: str
     size: int
     modified: int
-    verdict: Verdict
+    verdict: FileState
     text: str | None = None
     name: str | None = None
     seconds: float = 0.0
@@ -63,7 +63,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     staging: Staging | None = None
 
-    def count(self, *verdicts: Verdict) -> int:
+    def count(self, *verdicts: FileState) -> int:
         return sum(item.verdict in verdicts for item in self.items)
 
     def discard(self) -> None:

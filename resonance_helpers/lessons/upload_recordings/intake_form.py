@@ -15,12 +15,12 @@ from ...core.workspace import Workspace, make_folder
 from ...ui.html import Markup, escape
 from ...ui.output import player, show_in
 from . import arrivals, intake
-from .forms import NARROW, STYLE, WIDE, Pages, Panel, Row
+from .forms import NARROW, STYLE, WIDE, FormRow, Pages, Panel
 from .intake import Item, Plan
 from .staging import remove_abandoned
 
 
-class _FileRow(Row):
+class _FileRow(FormRow):
     def __init__(self) -> None:
         super().__init__()
         self.text = widgets.Text(description=message("phone.take.text"), layout=WIDE, style=NARROW)

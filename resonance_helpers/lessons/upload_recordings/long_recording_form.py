@@ -18,12 +18,12 @@ from ...ui.html import escape
 from ...ui.output import player, show_in
 from ...ui.progress_bar import duration
 from . import arrivals, long_recording
-from .forms import NARROW, STYLE, WIDE, Pages, Panel, Row
+from .forms import NARROW, STYLE, WIDE, FormRow, Pages, Panel
 from .long_recording import CutOptions, Pairing, State
 from .long_recording import LongRecording as Recording
 
 
-class _PieceRow(Row):
+class _PieceRow(FormRow):
     NAMES = ("confirm", "later", "earlier", "drop", "join")
 
     def __init__(self, act: Callable[[str, _PieceRow], None]) -> None:
@@ -36,8 +36,8 @@ class _PieceRow(Row):
         self.box.children = (self.head, self.text, widgets.HBox(tuple(self.buttons.values())), self.note)
 
 
-class LongRecording(Panel):
-    """``LongRecording(workspace)`` as the last line of a cell: choose a recording of a read list, take it apart, check
+class LongRecordingForm(Panel):
+    """``LongRecordingForm(workspace)`` as a cell's last line: choose a recording of a read list, take it apart, check
     every piece, save. The phrases are the patient's list."""
 
     def __init__(self, workspace: Workspace) -> None:

@@ -25,7 +25,7 @@ from ...core.workspace import Workspace
 from ...dataset.phrases.lists import Phrase
 from ...ui.fallback import bundle
 from ...ui.html import Markup, escape, stack
-from .session import LONGEST_S, Kept, Session
+from .session import LONGEST_S, SavedTake, Session
 
 _HERE = Path(__file__).parent
 _PREFIX = "recorder."
@@ -145,7 +145,7 @@ def _sentences() -> list[tuple[str, str]]:
     return [(key.removeprefix(_PREFIX), message(key, reason=_REASON)) for key, text in own.items() if "{" not in text]
 
 
-def _news(kept: Kept) -> list[str]:
+def _news(kept: SavedTake) -> list[str]:
     if kept.replaced is None:
         return list(kept.reasons)
     return [*kept.reasons, message("recorder.replaced" if kept.replaced else "recorder.kept_before")]

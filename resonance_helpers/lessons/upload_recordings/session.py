@@ -17,7 +17,7 @@ import numpy as np
 
 from ...audio import decode as audio
 from ...audio import quality as clip_quality
-from ...audio.quality import Level
+from ...audio.quality import QualityLevel
 from ...core.messages import ResonanceError
 from ...core.settings import SAMPLE_RATE, WINDOW_LADDER_S
 from ...core.workspace import Workspace
@@ -34,17 +34,17 @@ REST_AFTER = 10  # takes of a day
 
 _NO_LABEL = Label("", "")
 Stage = Literal["phrase", "tomorrow", "finished"]
-_ORDER: Sequence[Level] = ("ok", "listen", "again")  # best first
+_ORDER: Sequence[QualityLevel] = ("ok", "listen", "again")  # best first
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")  # the session of a take of ours
 
 
 @dataclass(frozen=True)
-class Kept:
+class SavedTake:
     """What became of one recording: ``level`` and ``reasons`` of what was just heard; ``replaced``: whether it took the
     place of an earlier try, None where there was none; ``retry``: whether one more try is suggested."""
 
     label: Label
-    level: Level
+    level: QualityLevel
     reasons: tuple[str, ...]
     replaced: bool | None
     retry: bool
@@ -67,7 +67,7 @@ class Progress:
 @dataclass
 class _Try:
     label: Label
-    level: Level
+    level: QualityLevel
     rank: tuple[int, int, float]  # the smaller the better
     count: int = 1
 
@@ -128,7 +128,7 @@ class Session:
         done = sum(normalise(each.text) in taken for each in self.list_)
         return Progress(done, len(self.list_), sum(label.session == self.day for label in self._labels()))
 
-    def keep(self, samples: np.ndarray, rate: int = SAMPLE_RATE, *, redo: bool = False) -> Kept:
+    def keep(self, samples: np.ndarray, rate: int = SAMPLE_RATE, *, redo: bool = False) -> SavedTake:
         """Put a recording (n,) at ``rate`` Hz into the patient's folder as a take of ``phrase``.
 
         Of several tries at a phrase in one session one is kept: with ``redo`` the newest, because somebody chose to say
@@ -151,7 +151,7 @@ class Session:
         reasons = tuple(
             clip_quality.explain(code, quality, LONGEST_S, label.audio.rpartition("/")[2]) for code in codes
         )
-        return Kept(label, level, reasons, replaced, best.level != "ok" and best.count <= RETRIES)
+        return SavedTake(label, level, reasons, replaced, best.level != "ok" and best.count <= RETRIES)
 
     def next(self) -> Stage:
         """Go on to the next phrase that wants a take."""
@@ -243,6 +243,6 @@ def _checked(samples: np.ndarray, rate: int) -> np.ndarray:
     return heard
 
 
-def _rank(level: Level, codes: Sequence[str], quality: clip_quality.Quality) -> tuple[int, int, float]:
+def _rank(level: QualityLevel, codes: Sequence[str], quality: clip_quality.Quality) -> tuple[int, int, float]:
     """By the verdict, then by how much there is to say against it, then by speech over noise."""
     return _ORDER.index(level), len(codes), -quality.snr_db

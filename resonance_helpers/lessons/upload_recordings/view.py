@@ -21,12 +21,11 @@ from ...dataset.transcript import invisible
 from ...ui.fallback import bundle
 from ...ui.html import Markup, badge, escape, table_html
 from ...ui.output import check, player, say, show_in
-from .charts import VERDICTS, verdict
-from .charts import close_up as draw_close_up
-from .clip_view import close_up
+from .charts import VERDICTS, draw_clip_view, verdict
+from .clip_view import load_clip_view
 
 if TYPE_CHECKING:
-    from .checking import RecordingsCheck, Row
+    from .checking import RecordingRow, RecordingsCheck
     from .hints import Hint
 
 
@@ -195,20 +194,20 @@ class LabelEditor:
         self.answer.value = f"<p>{mark} {escape(text)}</p>"
 
 
-def _sound(workspace: Workspace, row: Row) -> list[Markup]:
+def _sound(workspace: Workspace, row: RecordingRow) -> list[Markup]:
     reasons = [Markup(f"<p>{escape(reason)}</p>", reason) for reason in row.reasons]
     return [player(workspace.data_dir / row.source, row.audio), *reasons] if row.source else reasons
 
 
-def _picture(workspace: Workspace, row: Row) -> str:
+def _picture(workspace: Workspace, row: RecordingRow) -> str:
     """The wave and the mel picture of a recording; nothing where it can't be read, which the reasons say."""
     try:
-        clip = close_up(workspace, row)
+        clip = load_clip_view(workspace, row)
     except ResonanceError as error:  # the file changed since the check
         return f"<p>{escape(str(error))}</p>"
     if clip is None:
         return ""
-    drawn = draw_close_up(row, clip)
+    drawn = draw_clip_view(row, clip)
     png = base64.b64encode(drawn.png()).decode()
     return f'<img alt="{escape(drawn.alt)}" style="max-width:100%" src="data:image/png;base64,{png}">'
 

@@ -16,7 +16,7 @@ from pypinyin.contrib.tone_convert import to_tone
 
 from ..error_rates import diff
 from ..text import normalise, toned
-from .polarity import Heard, is_same_sentence
+from .polarity import ClipResult, is_same_sentence
 
 Pair = tuple[str, str]
 
@@ -42,7 +42,7 @@ class Confusions:
     silent: int
 
 
-def confusions(rows: Iterable[Heard]) -> Confusions:
+def confusions(rows: Iterable[ClipResult]) -> Confusions:
     """Every confusion in the answers after training."""
     texts = [(normalise(row.reference), normalise(row.after), row.reference) for row in rows]
     phrases = {meant: shown for meant, _, shown in texts if meant}

@@ -15,7 +15,7 @@ from ..error_rates import diff
 from ..text import normalise
 
 
-class Heard(Protocol):
+class ClipResult(Protocol):
     """One test clip, as ``evaluation.TestRow`` has it: what was meant, and what was heard before and after training."""
 
     @property
@@ -30,7 +30,7 @@ class Heard(Protocol):
     def split(self) -> str: ...
 
 
-class Flip(NamedTuple):
+class PolarityError(NamedTuple):
     """An answer that changes the meaning. ``kind`` is ``negation``, ``number`` or one of those in ``_CHOICES``."""
 
     reference: str
@@ -102,13 +102,13 @@ _SAME_SENTENCE = 0.5  # of the shorter text must be in the other, or it is anoth
 _LONE_WORD = 2  # characters; "不" heard as "好" is a flip, "不" heard as a whole other sentence is not
 
 
-def meaning_flips(rows: Iterable[Heard]) -> tuple[Flip, ...]:
+def polarity_errors(rows: Iterable[ClipResult]) -> tuple[PolarityError, ...]:
     """The answers after training that say the opposite of what was meant (要/不要, 疼/不疼) or another number."""
-    kinds = ((row, flip_kind(row.reference, row.after)) for row in rows)
-    return tuple(Flip(row.reference, row.after, kind) for row, kind in kinds if kind)
+    kinds = ((row, polarity_error_kind(row.reference, row.after)) for row in rows)
+    return tuple(PolarityError(row.reference, row.after, kind) for row, kind in kinds if kind)
 
 
-def flip_kind(reference: str, heard: str) -> str | None:
+def polarity_error_kind(reference: str, heard: str) -> str | None:
     """How ``heard`` turns ``reference`` round, or None."""
     meant, said = normalise(reference), normalise(heard)
     if not said or meant == said:

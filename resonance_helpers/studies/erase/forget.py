@@ -94,7 +94,7 @@ class Removed:
 
 
 @dataclass(frozen=True)
-class Forgetting:
+class Erasure:
     """Everything of ``patient_id`` in their folders. ``data`` and ``output`` are DATA_DIR and OUTPUT_DIR, ``adapters``
     the folders that services serve; ``lessons`` is where the notebooks of the course lie.
 
@@ -111,7 +111,7 @@ class Forgetting:
         check_patient_id(self.patient_id)
 
     @classmethod
-    def of(cls, workspace: Workspace) -> Forgetting:
+    def of(cls, workspace: Workspace) -> Erasure:
         """Of one workspace, as a lesson has it."""
         return cls(workspace.patient_id, workspace.data_dir, workspace.output_dir)
 

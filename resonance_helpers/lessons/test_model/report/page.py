@@ -12,10 +12,11 @@ from ....core.messages import language, message
 from ....core.settings import PRACTICE_MODEL
 from ....core.workspace import Workspace, write_text
 from ....scoring.error_analysis.confusions import Confused, confusions
-from ....scoring.error_analysis.polarity import meaning_flips
+from ....scoring.error_analysis.polarity import polarity_errors
+from ....scoring.error_rates import PARTS
 from ....scoring.text import normalise
 from ....ui.html import Markup, escape, table_html
-from ..charts import MEASURES, before_after_table, diff_html, diff_legend, eight_of_ten_words, flips_table
+from ..charts import MEASURES, before_after_table, diff_html, diff_legend, eight_of_ten_words, polarity_table
 from ..charts_svg import intervals_svg, ten_dots_svg
 from ..recording_again import Reason, record_again
 from ..takes import Takes
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ....scoring.error_rates import Difference
-    from ..logic import BeforeAfter, Report, TestRow
+    from ..logic import Report, TestRow
 
-_SPLITS = ("known", "new")
 _MARKS = {"usable": "✓", "careful": "⚠", "not_yet": "✗"}  # the verdict without its colour
 _MOST_SHOWN = 12  # confusions of one kind; the rest are met once and teach nothing
 # The page may show what is in it and fetch nothing: it is opened on somebody's own computer.
@@ -54,7 +54,7 @@ def page(report: Report, background: Background, players: Players | None = None)
     clips = _clips(report, players)  # before the notice on sound, which says how much of it is in the page
     sections = {
         "ten": _ten(report),
-        "flips": flips_table(meaning_flips(report.rows)),
+        "flips": polarity_table(polarity_errors(report.rows)),
         "again": _again(report.rows, background.takes),
         "scores": _scores(report),
         "confusions": _confusions(report.rows),
@@ -83,7 +83,7 @@ def headlines(report: Report) -> list[str]:
     """One sentence for the known and one for the new phrases, such as "10 句对 8 句"."""
     return [
         message("report.headline", split=message(f"chart.split.{name}"), words=eight_of_ten_words(both.after))
-        for name, both in _tested(report)
+        for name, both in report.tested.items()
     ]
 
 
@@ -97,9 +97,11 @@ def limits(practice: bool, simulated: bool) -> list[str]:
 # ── The top ──────────────────────────────────────────────────────────────────
 def _verdict(report: Report) -> str:
     level = report.verdict.level
-    flips = meaning_flips(report.rows)
+    flips = polarity_errors(report.rows)
     words = escape(message(f"verdict.{level}"))
-    warning = f'<p><a href="#flips">⚠ {escape(message("report.verdict.flips", n=len(flips)))}</a></p>' if flips else ""
+    warning = (
+        f'<p><a href="#flips">⚠ {escape(message("report.verdict.polarity", n=len(flips)))}</a></p>' if flips else ""
+    )
     lines = "".join(f'<p class="headline">{escape(line)}</p>' for line in headlines(report))
     return (
         f'<div class="verdict {level}"><p class="level">{_MARKS[level]} {words}</p>{lines}'
@@ -128,7 +130,7 @@ def _ten(report: Report) -> str:
     pieces = [
         f"<div><h3>{escape(message(f'chart.split.{name}'))}</h3>{ten_dots_svg(both.after)}"
         f'<p class="small">{escape(message(f"report.split.{name}"))}</p></div>'
-        for name, both in _tested(report)
+        for name, both in report.tested.items()
     ]
     return f'<div class="side">{"".join(pieces)}</div>'
 
@@ -146,12 +148,12 @@ def _again(rows: Sequence[TestRow], takes: Takes) -> str:
 def _why(reason: Reason) -> str:
     facts = dict(reason.facts)
     if reason.kind == "flip":
-        facts["kind"] = message(f"chart.flips.kind.{facts['kind']}")
+        facts["kind"] = message(f"chart.polarity.kind.{facts['kind']}")
     return message(f"report.again.{reason.kind}", **facts)
 
 
 def _scores(report: Report) -> str:
-    if not _tested(report):
+    if not report.tested:
         return ""
     drawn = [
         f"<div><h3>{escape(message(f'chart.before_after.{field}'))}</h3>{intervals_svg(report, field, form)}</div>"
@@ -163,13 +165,13 @@ def _scores(report: Report) -> str:
 def changes(report: Report) -> list[str]:
     """What training changed, clip by clip, and what it may have spoilt: one sentence for each thing measured."""
     said: list[tuple[str, dict[str, Any]]] = []
-    for name, both in _tested(report):
+    for name, both in report.tested.items():
         split = message(f"chart.split.{name}")
         if both.difference:
             said.append(("report.change", {"split": split, **_difference(both.difference)}))
-        if both.before.endless or both.after.endless:
-            counts = {"before": both.before.endless, "after": both.after.endless, "n": both.n}
-            said.append(("report.endless", {"split": split, **counts}))
+        if both.before.repetitions or both.after.repetitions:
+            counts = {"before": both.before.repetitions, "after": both.after.repetitions, "n": both.n}
+            said.append(("report.repetitions", {"split": split, **counts}))
     if report.forgetting and report.forgetting.difference:
         cers = {"before": f"{report.forgetting.before.cer:.2f}", "after": f"{report.forgetting.after.cer:.2f}"}
         said.append(
@@ -187,7 +189,7 @@ def changes(report: Report) -> list[str]:
 
 def _difference(difference: Difference) -> dict[str, str]:
     facts: dict[str, str] = {}
-    for field, unit, digits in (("cer", 1, 2), ("exact", 100, 0)):  # of shares in percentage points
+    for field, unit, digits in (("cer", 1, 2), ("sentence_accuracy", 100, 0)):  # of shares in percentage points
         values = (getattr(difference, field), *getattr(difference, f"{field}_ci"))
         change, low, high = (f"{round(value * unit, digits) + 0.0:+.{digits}f}" for value in values)  # no minus zero
         facts |= {field: change, f"{field}_ci": message("report.from_to", low=low, high=high)}
@@ -227,7 +229,7 @@ def _pair(pair: Confused) -> str:
 
 def _clips(report: Report, players: Players | None) -> str:
     pieces = [f"<p>{escape(message('report.clips.intro'))}</p>", diff_legend()]
-    for name in _SPLITS:
+    for name in PARTS:
         rows = sorted((row for row in report.rows if row.split == name), key=_is_right)  # the wrong ones first
         if rows:
             pieces.append(_clip_table(message(f"chart.split.{name}"), rows, players))
@@ -289,10 +291,6 @@ def _settings(report: Report, background: Background) -> Markup:
 
 
 # ── Pieces ───────────────────────────────────────────────────────────────────
-def _tested(report: Report) -> list[tuple[str, BeforeAfter]]:
-    return [(name, both) for name in _SPLITS if (both := getattr(report, name)) is not None]
-
-
 def _heading(name: str) -> str:
     return escape(message(f"report.{name}"))
 
