@@ -68,10 +68,10 @@ def test_the_curl_command_is_answered(given: dict[str, str]) -> None:
     assert json.loads(said(["bash", "-c", command], given))["text"] == SHOWN["alice"]
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, 1, 2])
 def test_the_python_scripts_are_answered(given: dict[str, str], number: int) -> None:
     assert said([sys.executable, "-c", snippets("python")[number]], given) == SHOWN["alice"]
-    assert len(snippets("python")) == 2
+    assert len(snippets("python")) == 3
 
 
 def javascript(tmp_path: Path, given: dict[str, str]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import json
 import shutil
 import socket
@@ -20,12 +18,10 @@ from xml.etree import ElementTree
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from serving import sound
 from test_service import SHORT, SHOWN, TOKEN, Voices, make_adapter, running
 
 from resonance_helpers import ResonanceError, Workspace
 from resonance_helpers.client import (
-    AsyncResonanceClient,
     ResonanceClient,
     Retries,
     Transcript,
@@ -106,18 +102,10 @@ def failure(
     patient: str | None = "alice",
     ca_file: Path | None = None,
 ) -> ResonanceError:
-    """The error of a call, which both clients raise alike and whose sentence holds in both languages."""
+    """The error of a call, whose sentence holds in both languages."""
     options = {"timeout_s": timeout_s, "ca_file": ca_file, "retries": NEVER}
-
-    async def ask() -> None:
-        async with AsyncResonanceClient(url, key, **options) as client:
-            await client.transcribe(recording, patient)
-
     with pytest.raises(ResonanceError) as caught, ResonanceClient(url, key, **options) as client:
         client.transcribe(recording, patient)
-    with pytest.raises(ResonanceError) as meanwhile:
-        asyncio.run(ask())
-    assert (meanwhile.value.code, meanwhile.value.facts) == (caught.value.code, caught.value.facts)
     for lang in LANGUAGES:
         assert "{" not in message(caught.value.code, lang=lang, **caught.value.facts)
     return caught.value
@@ -141,26 +129,6 @@ def test_a_file_and_its_bytes_are_answered_alike(url: str, tmp_path: Path) -> No
     assert by_path == Transcript(SHOWN["alice"], False, 0.3, by_path.seconds, PRACTICE_MODEL)
 
 
-def test_both_clients_have_the_same_calls_and_answers(url: str, tmp_path: Path) -> None:
-    path = tmp_path / "clip.wav"
-    path.write_bytes(SHORT)
-
-    async def ask() -> list[Transcript]:
-        async with AsyncResonanceClient(url, TOKEN) as client:
-            assert await client.health() == {"status": "ok"}
-            return [await client.transcribe(each, "alice") for each in (path, str(path), SHORT)]
-
-    answers = asyncio.run(ask())
-    with ResonanceClient(url, TOKEN) as client:
-        answers.append(client.transcribe(path, "alice"))
-    assert {(each.text, each.uncertain, each.duration, each.model, each.answer) for each in answers} == {
-        (SHOWN["alice"], False, 0.3, PRACTICE_MODEL, None)
-    }
-    for name in ("__init__", "health", "transcribe", "correct", "close"):
-        given = [inspect.signature(getattr(kind, name)) for kind in (ResonanceClient, AsyncResonanceClient)]
-        assert given[0] == given[1], name
-
-
 def test_a_key_in_the_address_needs_no_other_and_is_shown_nowhere(tmp_path: Path, folder_of_two: Path) -> None:
     file = tmp_path / KEYS_FILE
     _, key = make_key(file, ["bob"], "address")
@@ -181,36 +149,20 @@ def test_a_key_in_the_address_needs_no_other_and_is_shown_nowhere(tmp_path: Path
 # ── Later ────────────────────────────────────────────────────────────────────
 @contextmanager
 def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
-    """What both clients would have waited; nobody does."""
+    """The waits, in seconds, which are not waited."""
     slept: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-
     with monkeypatch.context() as patch:
         patch.setattr(calls.time, "sleep", slept.append)
-        patch.setattr(calls.anyio, "sleep", sleep)
         yield slept
 
 
-def both(address: str, retries: Retries) -> list[Transcript | str]:
-    """Answer or code of each client."""
-
-    async def ask() -> Transcript:
-        async with AsyncResonanceClient(address, TOKEN, retries=retries) as client:
-            return await client.transcribe(SHORT, "alice")
-
-    def ask_and_wait() -> Transcript:
-        with ResonanceClient(address, TOKEN, retries=retries) as client:
-            return client.transcribe(SHORT, "alice")
-
-    outcomes: list[Transcript | str] = []
-    for call in (ask_and_wait, lambda: asyncio.run(ask())):
+def outcome(address: str, retries: Retries) -> Transcript | str:
+    """The answer, or the code of the error."""
+    with ResonanceClient(address, TOKEN, retries=retries) as client:
         try:
-            outcomes.append(call())
+            return client.transcribe(SHORT, "alice")
         except ResonanceError as error:
-            outcomes.append(error.code)
-    return outcomes
+            return error.code
 
 
 @contextmanager
@@ -234,7 +186,8 @@ def test_a_service_that_says_later_is_asked_again_with_growing_waits(
     status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with service_that_says(status, status, status) as (address, got), waits(monkeypatch) as slept:
-        assert [each.text for each in both(address, Retries())] == ["好", "好"]
+        answers = [outcome(address, Retries()) for _ in range(2)]
+    assert [isinstance(each, Transcript) and each.text for each in answers] == ["好", "好"]
     assert len(got) == 8 and set(got) == {SHORT}, "the whole recording each time"
     for first in (0, 3):
         for wait, least in zip(slept[first : first + 3], (0.5, 1, 2), strict=True):
@@ -244,37 +197,37 @@ def test_a_service_that_says_later_is_asked_again_with_growing_waits(
 
 def test_what_the_service_asks_for_is_waited_for_and_no_longer_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     with service_that_says(429, **{"Retry-After": "7"}) as (address, _), waits(monkeypatch) as slept:
-        both(address, Retries(jitter=0))
-        assert slept == [7, 7]
+        outcome(address, Retries(jitter=0))
+        assert slept == [7]
     with service_that_says(429, 429, **{"Retry-After": "7"}) as (address, _), waits(monkeypatch) as slept:
-        assert both(address, Retries(total_s=6)) == ["RZ-1011", "RZ-1011"] and slept == []
+        assert outcome(address, Retries(total_s=6)) == "RZ-1011" and slept == []
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     with service_that_says(503, **{"Retry-After": soon}) as (address, _), waits(monkeypatch) as slept:
-        both(address, Retries(jitter=0))
-        assert len(slept) == 2 and all(25 < wait <= 30 for wait in slept)
+        outcome(address, Retries(jitter=0))
+        assert len(slept) == 1 and 25 < slept[0] <= 30
     for nonsense in ("soon", "-3", "9" * 400):
         with service_that_says(503, **{"Retry-After": nonsense}) as (address, _), waits(monkeypatch) as slept:
-            both(address, Retries(jitter=0))
-            assert slept in ([0.5, 0.5], [])
+            outcome(address, Retries(jitter=0))
+            assert slept in ([0.5], [])
 
 
 def test_in_the_end_it_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     with service_that_says(*[503] * 99) as (address, got), waits(monkeypatch) as slept:
-        assert both(address, Retries(times=5, longest_s=2, jitter=0)) == ["RZ-1010", "RZ-1010"]
-    assert len(got) == 12 and slept == [0.5, 1, 2, 2, 2] * 2
+        assert outcome(address, Retries(times=5, longest_s=2, jitter=0)) == "RZ-1010"
+    assert len(got) == 6 and slept == [0.5, 1, 2, 2, 2]
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 408, 409, 413, 422, 425, 500, 502, 504, 507])
 def test_nothing_else_is_ever_sent_twice(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with service_that_says(status, status, **{"Retry-After": "1"}) as (address, got), waits(monkeypatch) as slept:
-        assert all(isinstance(each, str) for each in both(address, Retries()))
-    assert slept == [] and len(got) == 2
+        assert isinstance(outcome(address, Retries()), str)
+    assert slept == [] and len(got) == 1
 
 
 def test_a_recording_whose_answer_was_lost_is_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
     with canned(b"") as (place, received), waits(monkeypatch) as slept:
-        assert both(f"http://{place}", Retries()) == ["RZ-1002", "RZ-1002"]
-    assert received.count(b"POST /transcribe") == 2 and slept == []
+        assert outcome(f"http://{place}", Retries()) == "RZ-1002"
+    assert received.count(b"POST /transcribe") == 1 and slept == []
 
 
 @pytest.mark.parametrize("name", ["times", "total_s", "first_s", "longest_s", "jitter"])
@@ -301,12 +254,6 @@ def test_an_answer_is_put_right_by_its_id(correcting: tuple[str, Path]) -> None:
     address, folder = correcting
     before = len(read_labels(folder / "labels.json"))
 
-    async def put_right() -> None:
-        async with AsyncResonanceClient(address, TOKEN) as client:
-            answer = await client.transcribe(sound(2.0), "alice")
-            assert answer.answer
-            await client.correct(answer.answer, "我要喝水")
-
     with ResonanceClient(address, TOKEN) as client:
         answer = client.transcribe(SHORT, "alice")
         assert answer.answer and client.transcribe(SHORT, "bob").answer is None
@@ -314,9 +261,8 @@ def test_an_answer_is_put_right_by_its_id(correcting: tuple[str, Path]) -> None:
         with pytest.raises(ResonanceError) as caught:
             client.correct(answer.answer, "我想喝水")
     assert caught.value.code == "RZ-1012" and says(caught.value, "404", "RZ-0916")
-    asyncio.run(put_right())
     added = read_labels(folder / "labels.json")[before:]
-    assert [label.text for label in added] == ["我想喝水", "我要喝水"]
+    assert [label.text for label in added] == ["我想喝水"]
 
 
 def test_the_names_are_the_services(correcting: tuple[str, Path]) -> None:
@@ -458,11 +404,6 @@ def test_a_real_server_over_https_is_trusted_by_its_own_certificate_alone(folder
         with ResonanceClient(address, TOKEN, ca_file=made.file) as client:
             assert client.transcribe(SHORT, "bob").text == SHOWN["bob"]
 
-        async def ask() -> str:
-            async with AsyncResonanceClient(address, TOKEN, ca_file=made.file) as client:
-                return (await client.transcribe(SHORT, "bob")).text
-
-        assert asyncio.run(ask()) == SHOWN["bob"]
         assert failure(address).code == failure(address, ca_file=other.file).code == "RZ-1005"
         assert failure(address.replace("https:", "http:")).code == "RZ-1004"
 
