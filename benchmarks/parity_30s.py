@@ -41,7 +41,7 @@ def windowed(workspace: Workspace, base_model: str) -> Callable[[np.ndarray], st
 
     def hear(samples: np.ndarray) -> str:
         with adapter.using(speech, "default"):
-            return rescoring.hear(speech, [samples], window_s)[0].text
+            return rescoring.transcribe(speech, [samples], window_s)[0].text
 
     return hear
 

@@ -4,9 +4,9 @@
 
 Twenty patients, each with two adapters that were trained to answer otherwise to the same clips. What is right is what
 an adapter says alone, in a model that nothing else has touched. Eight clients ask; the cache is so small that adapters
-are evicted all the time; meanwhile adapters are uploaded, replaced on disk and reloaded, deleted; and failures are
+are evicted all the time; meanwhile adapters are imported, replaced and removed on disk; and failures are
 raised in the middle of generating, loading and switching. While an adapter is being changed either answer is right;
-from the moment the service has said that it is done, only the new one. Then the service runs as a process of its own
+from the moment the files are in place, only the new one. Then the service runs as a process of its own
 and is killed with −9 again and again: afterwards every adapter is whole or absent. In between it is hammered: 2,000
 strangers hang on to it and come back, its decoders are killed and stopped, adapters change; every client is answered or
 told to come again, and neither memory nor files nor processes grow. Prints JSON; the exit status is 1 when a single
@@ -56,6 +56,7 @@ from resonance_helpers.asr.whisper import SpeechModel, load_speech_model
 from resonance_helpers.audio import decode as audio
 from resonance_helpers.core.settings import PRACTICE_MODEL, SAMPLE_RATE, LoraSettings, ServiceSettings, plain
 from resonance_helpers.core.workspace import SAMPLE_DIR, replacing_folder
+from resonance_helpers.lessons.export_weights import import_bundle
 from resonance_helpers.lessons.export_weights.bundle import export_adapter
 from resonance_helpers.scoring.text import show
 from resonance_helpers.service import process
@@ -188,7 +189,7 @@ def _alone(workspace: Workspace, sounds: Sequence[np.ndarray]) -> tuple[str, ...
     speech = _fresh(workspace)
     adapter.attach(speech, workspace.adapter)
     with adapter.using(speech, "default"):
-        return tuple(show([rescoring.hear(speech, [sound], WINDOW_S)[0].text]) for sound in sounds)
+        return tuple(show([rescoring.transcribe(speech, [sound], WINDOW_S)[0].text]) for sound in sounds)
 
 
 # ── What is right, and since when ────────────────────────────────────────────
@@ -268,13 +269,13 @@ class Log:
 
 # ── Clients and changers, from outside ───────────────────────────────────────
 class Outside:
-    """What clients and an administrator do to the service at ``url``; all of it is written into ``log``."""
+    """What clients ask of the service at ``url``, and what is changed in its folder; ``log`` has all of it."""
 
     def __init__(self, url: str, key: str, root: Path, log: Log) -> None:
         self._http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=60)
         self._root = root
         self._log = log
-        self._changes = (self._upload, self._upload, self._replace_and_reload, self._delete)
+        self._changes = (self._import, self._import, self._replace, self._remove)
 
     def ask(self, patient: str, clip: int) -> None:
         files = {"file": ("clip.wav", self._log.world.clips[clip])}
@@ -333,40 +334,40 @@ class Outside:
         """Give ``patient`` another adapter in one of three ways, or take it away."""
         truth = self._log.truth[patient]
         if truth.now == {ABSENT}:
-            self._upload(patient, rng.randrange(2))
+            self._import(patient, rng.randrange(2))
         else:
             rng.choice(self._changes)(patient, 1 - max(truth.now))
 
-    def _upload(self, patient: str, version: int) -> None:
-        files = {"file": ("adapter.zip", self._log.world.patients[patient][version].bundle)}
-        self._until_done("upload", patient, version, lambda: self._http.post("/adapters", files=files))
+    def _import(self, patient: str, version: int) -> None:
+        def change() -> None:
+            with tempfile.NamedTemporaryFile(suffix=".zip") as bundle:
+                bundle.write(self._log.world.patients[patient][version].bundle)
+                bundle.flush()
+                import_bundle(Path(bundle.name), self._root / patient, patient, replace=True)
 
-    def _replace_and_reload(self, patient: str, version: int) -> None:
-        def replace() -> httpx.Response:
+        self._until_done("import", patient, version, change)
+
+    def _replace(self, patient: str, version: int) -> None:
+        def change() -> None:
             with replacing_folder(self._root / patient / "adapter") as temporary:
                 shutil.copytree(self._log.world.patients[patient][version].folder, temporary, dirs_exist_ok=True)
-            return self._http.post(f"/adapters/{patient}/reload")
 
-        self._until_done("reload", patient, version, replace)
+        self._until_done("replace", patient, version, change)
 
-    def _delete(self, patient: str, _: int) -> None:
-        self._until_done("delete", patient, ABSENT, lambda: self._http.delete(f"/adapters/{patient}"))
+    def _remove(self, patient: str, _: int) -> None:
+        def change() -> None:
+            (self._root / patient / "adapter" / MANIFEST).unlink()  # from here on it is no adapter
+            shutil.rmtree(self._root / patient / "adapter")
 
-    def _until_done(self, name: str, patient: str, version: int, change: Callable[[], httpx.Response]) -> None:
-        """Until the service has said that it is done, either is right; and after a failure, which leaves it open."""
+        self._until_done("remove", patient, ABSENT, change)
+
+    def _until_done(self, name: str, patient: str, version: int, change: Callable[[], None]) -> None:
+        """While the files change, either adapter is right."""
         truth = self._log.truth[patient]
-        before = truth.now
-        truth.becomes(before | {version})
-        try:
-            response = change()
-        except httpx.TransportError:
-            self._log.changes.append(f"{name}: connection")
-            return
-        if response.is_success:
-            truth.becomes({version})
-        elif response.is_client_error and name != "reload":  # refused: nothing has changed
-            truth.becomes(before)
-        self._log.changes.append(name if response.is_success else f"{name}: {response.json()['code']}")
+        truth.becomes(truth.now | {version})
+        change()
+        truth.becomes({version})
+        self._log.changes.append(name)
 
     def evictions(self) -> dict[str, float]:
         """What the service counts of its cache."""
@@ -422,10 +423,10 @@ class _Fragile(dict[str, torch.Tensor]):
 
 # ── The service ──────────────────────────────────────────────────────────────
 def served(world: World, root: Path) -> str:
-    """Lay out a folder with everybody's first adapter; an administrator's key for it."""
+    """Lay out a folder with every patient's first adapter; a key for all of them."""
     for patient, versions in world.patients.items():
         shutil.copytree(versions[0].folder, root / patient / "adapter")
-    return make_key(root / KEYS_FILE, None, admin=True)[1]
+    return make_key(root / KEYS_FILE, None)[1]
 
 
 @contextmanager

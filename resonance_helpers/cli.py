@@ -6,7 +6,6 @@ Nothing heavy is imported before a command needs it, so that ``--help`` answers 
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -127,17 +126,13 @@ def serve(
     tls_cert: Annotated[Path | None, typer.Option(help=message("cli.serve.tls_cert"))] = None,
     tls_key: Annotated[Path | None, typer.Option(help=message("cli.serve.tls_key"))] = None,
     corrections: Annotated[Path | None, typer.Option(help=message("cli.serve.corrections"))] = None,
-    print_unit: Annotated[bool, typer.Option("--print-unit", help=message("cli.serve.print_unit"))] = False,
 ) -> None:
     with _said_plainly():
         from . import service
         from .service import certificates
 
         secure = certificates.chosen(tls, tls_cert, tls_key)
-        if print_unit:
-            typer.echo(service.unit(adapters, base_model, host, port, secure, corrections), nl=False)
-        else:
-            service.serve(adapters, base_model, host, port, tls=secure, corrections=corrections)
+        service.serve(adapters, base_model, host, port, tls=secure, corrections=corrections)
 
 
 @keys.command(name="make", help=message("cli.keys.make.help"))
@@ -146,7 +141,6 @@ def make_key(
     patient: Annotated[list[str] | None, typer.Option(help=message("cli.keys.patient"))] = None,
     everybody: Annotated[bool, typer.Option("--everybody", help=message("cli.keys.everybody"))] = False,
     address: Annotated[bool, typer.Option("--address", help=message("cli.keys.address"))] = False,
-    admin: Annotated[bool, typer.Option("--admin", help=message("cli.keys.admin"))] = False,
     note: Annotated[str, typer.Option(help=message("cli.keys.note"))] = "",
 ) -> None:
     with _said_plainly():
@@ -155,7 +149,7 @@ def make_key(
         if bool(patient) == everybody:
             raise ResonanceError("RZ-0931")
         place: service_keys.Place = "address" if address else "header"
-        stored, key = service_keys.make_key(_keys_file(adapters), patient, place, admin, note)
+        stored, key = service_keys.make_key(_keys_file(adapters), patient, place, note)
         typer.echo(message("cli.keys.made", id=stored.id, whom=_whom(stored)))
         typer.echo(message(f"cli.keys.use.{place}", key=key))
 
@@ -194,8 +188,7 @@ def _keys_file(adapters: Path) -> Path:
 
 
 def _whom(key: StoredKey) -> str:
-    whom = message("cli.keys.whom.everybody") if key.patients is None else ", ".join(key.patients)
-    return message("cli.keys.whom.admin", whom=whom) if key.admin else whom
+    return message("cli.keys.whom.everybody") if key.patients is None else ", ".join(key.patients)
 
 
 @app.command(help=message("cli.forget.help"))
@@ -204,14 +197,11 @@ def forget(
     data: Annotated[Path | None, typer.Option(help=message("cli.forget.data"))] = None,
     output: Annotated[Path | None, typer.Option(help=message("cli.run.output"))] = None,
     adapters: Annotated[list[Path] | None, typer.Option(help=message("cli.forget.adapters"))] = None,
-    service: Annotated[str, typer.Option(help=message("cli.forget.service"))] = "",
-    ca_file: Annotated[Path | None, typer.Option(help=message("cli.forget.ca_file"))] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help=message("cli.forget.dry_run"))] = False,
     yes: Annotated[bool, typer.Option("--yes", help=message("cli.forget.yes"))] = False,
 ) -> None:
     with _said_plainly():
-        from .client import ResonanceClient
-        from .studies.erase.forget import ADMIN_KEY_VARIABLE, Erasure
+        from .studies.erase.forget import Erasure
 
         forgetting = Erasure(patient, data, output or REPOSITORY / "workspaces" / patient, tuple(adapters or ()))
         if dry_run or not yes:
@@ -219,11 +209,7 @@ def forget(
             if dry_run:
                 return
             raise ResonanceError("RZ-1805")
-        key = os.environ.get(ADMIN_KEY_VARIABLE, "")
-        if service and not key:
-            raise ResonanceError("RZ-1807", variable=ADMIN_KEY_VARIABLE)
-        client = ResonanceClient(service, key, ca_file=ca_file) if service else None
-        removed = forgetting.remove(client)
+        removed = forgetting.remove()
         typer.echo("\n".join(removed.lines))
         if not removed.is_complete:
             raise ResonanceError("RZ-1808")

@@ -90,7 +90,7 @@ class CarelessEngine(Engine):
 
 
 def make_adapter(folder: Path, patient: str, weights: str = "0" * 64, name: str = PRACTICE_MODEL) -> Path:
-    """An adapter as far as the registry looks: its manifest."""
+    """An adapter as far as the registry looks: its manifest, and a file for its weights."""
     nothing = {"str": "", "int": 0, "float": 0.0}
     facts = {field.name: nothing.get(str(field.type), {}) for field in fields(Manifest)} | {
         "schema": adapter.SCHEMA,
@@ -103,6 +103,7 @@ def make_adapter(folder: Path, patient: str, weights: str = "0" * 64, name: str 
     }
     folder.mkdir(parents=True)
     (folder / "resonance.json").write_text(json.dumps(facts))
+    (folder / "adapter_model.safetensors").touch()
     return folder
 
 

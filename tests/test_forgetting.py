@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from serving import HTTP, TOKEN, Voices, make_adapter, post, refused, running
+from serving import HTTP, TOKEN, Voices, make_adapter, post, refused, running, until
 from typer.testing import CliRunner, Result
 
 from resonance_helpers import ResonanceError
 from resonance_helpers.cli import app
-from resonance_helpers.client import ResonanceClient
 from resonance_helpers.core.messages import message
 from resonance_helpers.core.settings import PRACTICE_MODEL, TrainingSettings
 from resonance_helpers.core.workspace import NOTEBOOKS_DIR, REPOSITORY, Workspace, replacing, write_json
@@ -34,7 +33,7 @@ from resonance_helpers.service.app import create_app
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key, read_keys
 from resonance_helpers.service.registry import AdapterRegistry
 from resonance_helpers.studies.erase import forget, lessons
-from resonance_helpers.studies.erase.forget import ADMIN_KEY_VARIABLE, Erasure, Removed
+from resonance_helpers.studies.erase.forget import Erasure, Removed
 
 WORDS = "请把窗户关上"  # what only alice says
 NEEDLES = {"pseudonym": b"alice", "words": WORDS.encode(), "words in JSON": json.dumps(WORDS)[1:-1].encode()}
@@ -285,7 +284,7 @@ def test_the_receipt_counts_and_says_what_is_out_of_reach_without_a_phrase(house
     assert WORDS not in receipt and "001_" not in receipt
     assert str(house.alice.audio) in receipt and f"{sizes / 1e6:.1f} MB" in receipt
     assert "beach.jpg" in receipt or str(house.alice.data_dir / "holiday") in receipt
-    for words in ("镜像", "下载", "回收站", "手机", "同意到此结束", "没有询问识别服务"):
+    for words in ("镜像", "下载", "回收站", "手机", "同意到此结束", "几秒内就会发现模型不在了"):
         assert words in receipt, words
 
 
@@ -435,32 +434,28 @@ def test_labels_cannot_lead_out_of_the_folder(house: House) -> None:
 
 
 # ── The service and its keys ─────────────────────────────────────────────────
-def test_a_running_service_drops_the_person_and_the_keys(house: House) -> None:
+def test_a_running_service_drops_the_person_and_the_keys(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resonance_helpers.service.app.LOOK_S", 0.05)
     file = house.served / KEYS_FILE
-    _, admin = make_key(file, None, admin=True, note="admin")
+    make_key(file, None, note="everybody")
     _, hers = make_key(file, ["alice"], "address", note="alice's mother")
     _, theirs = make_key(file, ["alice", "bob"])
     make_key(file, ["bob"])
     shutil.rmtree(house.served / ".staging-a1")
     voices = Voices()
     with running(create_app(lambda: voices, AdapterRegistry(house.served), Keyring(TOKEN, file))) as url:
-        assert post(url).status_code == 200
-        removed = house.forgetting.remove(ResonanceClient(url, admin))
-        assert removed.is_complete and removed.service == message("forget.service.dropped", patient="alice")
+        assert post(url).status_code == 200 and voices.active == "alice"
+        removed = house.forgetting.remove()
+        assert removed.is_complete and message("forget.service") in removed.lines
         refused(post(url), "RZ-0904")
         assert post(f"{url}/k/{hers}", headers={}, data={}).status_code == 401
         with_theirs = {"headers": {"Authorization": f"Bearer {theirs}", "Accept-Language": "en"}}
         refused(post(url, **with_theirs), "RZ-0904")
         assert post(url, data={"patient_id": "bob"}, **with_theirs).status_code == 200
-        listed = HTTP.get(f"{url}/adapters", headers={"Authorization": f"Bearer {admin}"}).json()
-        assert [each["patient_id"] for each in listed["adapters"]] == ["bob"]
-        again = house.forgetting.remove(ResonanceClient(url, admin))
-        assert again.service == message("forget.service.unknown", patient="alice") and again.gone.is_empty
-    assert [(key.patients, key.admin) for key in read_keys(file)] == [
-        (None, True),
-        (("bob",), False),
-        (("bob",), False),
-    ]
+        metrics = {"headers": {"Authorization": f"Bearer {TOKEN}"}}
+        until(lambda: "resonance_adapters 1.0" in HTTP.get(f"{url}/metrics", **metrics).text)
+        assert house.forgetting.remove().gone.is_empty
+    assert [key.patients for key in read_keys(file)] == [None, ("bob",), ("bob",)]
     assert file.stat().st_mode & 0o077 == 0
     said = "\n".join(removed.lines)
     assert said.count(str(file)) == 2 and "吊销" in said
@@ -472,17 +467,6 @@ def test_the_last_keys_take_their_file_with_them(house: House) -> None:
     make_key(house.alice.output_dir / KEYS_FILE, None)  # of a service for her alone
     house.forgetting.remove()
     assert not (house.served / KEYS_FILE).exists() and not (house.alice.output_dir / KEYS_FILE).exists()
-
-
-def test_a_service_that_does_not_obey_is_named_and_the_rest_goes(house: House) -> None:
-    file = house.served / KEYS_FILE
-    _, not_admin = make_key(file, ["bob"])
-    with running(create_app(Voices, AdapterRegistry(house.served), Keyring(TOKEN, file))) as url:
-        removed = house.forgetting.remove(ResonanceClient(url, not_admin))
-        assert not removed.is_complete and "RZ-0940" in removed.service
-    removed = house.forgetting.remove(ResonanceClient(url, not_admin))  # nobody answers there now
-    assert not removed.is_complete and "RZ-1002" in removed.service
-    assert not house.alice.adapter.exists()
 
 
 @pytest.mark.parametrize("layout", ["output", "adapter", "another name", "link"])
@@ -529,16 +513,6 @@ def test_with_yes_it_removes_and_says_so(house: House, monkeypatch) -> None:
     assert not house.alice.consent.exists()
     again = command(house, "--yes")
     assert again.exit_code == 0 and "Nothing of 'alice' was found" in again.stdout
-
-
-def test_a_service_needs_its_key_from_the_environment(house: House, monkeypatch) -> None:
-    monkeypatch.delenv(ADMIN_KEY_VARIABLE, raising=False)
-    result = command(house, "--service", "http://127.0.0.1:1", "--yes")
-    assert result.exit_code == 1 and "[RZ-1807]" in result.stderr and house.alice.consent.exists()
-    monkeypatch.setenv(ADMIN_KEY_VARIABLE, "a-key-of-an-administrator")
-    result = command(house, "--service", "http://127.0.0.1:1", "--yes")
-    assert result.exit_code == 1 and "[RZ-1808]" in result.stderr and "RZ-1002" in result.stdout
-    assert not house.alice.consent.exists()
 
 
 def test_recordings_that_nobody_named_are_pointed_out(house: House) -> None:

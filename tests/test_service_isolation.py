@@ -95,7 +95,7 @@ def test_every_answer_is_the_patients_own_whatever_fails_meanwhile(
     assert not soak.failed(found), found
     assert found["right"] > 50 and found["errors"].get("RZ-0909", 0) < found["right"]
     assert set(found["injected"]) == set(soak.FAILURES)  # each was tried …
-    assert {"upload", "reload", "delete"} <= set(found["changes"])  # … and so was each of these, and went well
+    assert {"import", "replace", "remove"} <= set(found["changes"])  # … and so was each of these
     assert found["evictions"] > 20
 
 

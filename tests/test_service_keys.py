@@ -6,7 +6,6 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -124,26 +123,22 @@ def test_a_key_in_the_address_is_in_no_log_and_no_answer(
     assert key not in "".join([*lines, *(answer.text for answer in answers)])
 
 
-@pytest.mark.parametrize(
-    ("patients", "admin"), [(None, False), (["alice", "bob"], False), ([], False), (["alice"], True)]
-)
-def test_an_address_is_for_one_patient_and_no_administrator(
-    file: Path, patients: list[str] | None, admin: bool
-) -> None:
+@pytest.mark.parametrize("patients", [None, ["alice", "bob"], []])
+def test_an_address_is_for_one_patient(file: Path, patients: list[str] | None) -> None:
     with pytest.raises(ResonanceError, match="RZ-0929"):
-        make_key(file, patients, "address", admin)
+        make_key(file, patients, "address")
     assert not file.exists()
 
 
 # ── What is kept ─────────────────────────────────────────────────────────────
 def test_only_hashes_are_kept(file: Path) -> None:
-    made = [make_key(file, ["alice"], note="妈妈的手机"), make_key(file, None, admin=True)]
+    made = [make_key(file, ["alice"], note="妈妈的手机"), make_key(file, None)]
     text = file.read_text(encoding="utf-8")
     assert not any(key in text for _, key in made) and "妈妈的手机" in text
     assert read_keys(file) == tuple(stored for stored, _ in made)
     assert file.stat().st_mode & 0o077 == 0
     ring = Keyring(TOKEN, file)
-    assert TOKEN not in repr(vars(ring)) and ring.access(made[1][1], "header") == keys.Access(admin=True)
+    assert TOKEN not in repr(vars(ring)) and ring.access(made[1][1], "header") == keys.EVERYBODY
 
 
 @pytest.mark.parametrize(
@@ -163,7 +158,6 @@ def test_a_poor_key_is_refused_at_start(token: str) -> None:
         lambda text: text[:-20],
         lambda text: "[]",
         lambda text: text.replace('"schema": 1', '"schema": 2'),
-        lambda text: text.replace('"admin": false', '"admin": "false"'),
         lambda text: text.replace('"place": "header"', '"place": "anywhere"'),
         lambda text: text.replace('"sha256": "', '"sha256": "00'),
         lambda text: text.replace('"alice"', "1"),
@@ -259,11 +253,11 @@ def test_make_list_and_revoke(folder: Path, file: Path, url: str) -> None:
     assert message("cli.keys.none") in call("list", folder)[1]
 
 
-def test_a_header_key_for_everybody_may_be_an_administrators(folder: Path, file: Path) -> None:
-    code, said = call("make", folder, "--everybody", "--admin")
-    assert code == 0 and "Authorization: Bearer " in said
-    access = Keyring(file=file).access(said.split("Bearer ")[1].strip(), "header")
-    assert access == replace(keys.EVERYBODY, admin=True)
+def test_a_key_that_an_earlier_version_made_for_an_administrator_is_one_for_everybody(file: Path) -> None:
+    _, key = make_key(file, None)
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps({**kept, "keys": [entry | {"admin": True} for entry in kept["keys"]]}))
+    assert Keyring(file=file).access(key, "header") == keys.EVERYBODY
 
 
 @pytest.mark.parametrize(

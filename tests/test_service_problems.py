@@ -33,6 +33,7 @@ OPERATORS = {
     *(f"RZ-06{number}" for number in (10, 11, 12, 13, 14, 15, 30, 31)),  # an adapter on disk
     *("RZ-0650", "RZ-0651", "RZ-0652"),  # while the model is loaded
     *(f"RZ-09{number}" for number in (*range(20, 31), *range(50, 54), 82)),  # before the service listens
+    *("RZ-0002", "RZ-0945", "RZ-0947"),  # an adapter on disk that the registry refuses, which the log says
     *("RZ-0980", "RZ-0981"),  # locks on the server's disk; whose consent.json it is
 }
 
@@ -66,7 +67,7 @@ def passed_through() -> dict[Path, set[str]]:
 
 def test_every_code_that_a_request_may_end_in_has_a_status() -> None:
     codes = {(code, path.name) for path, codes in passed_through().items() for code in codes}
-    assert ("RZ-0509", "decode.py") in codes and ("RZ-0053", "archives.py") in codes
+    assert ("RZ-0509", "decode.py") in codes
     assert not {(code, name) for code, name in codes if code not in STATUS and code not in OPERATORS}
 
 

@@ -27,12 +27,12 @@ PATHS = json.loads((REPOSITORY / "docs" / "openapi.json").read_text(encoding="ut
 
 @pytest.fixture(scope="module")
 def api() -> Iterator[Any]:
-    """The document of a running service that answers for two patients, and an administrator's key."""
+    """The document of a running service that answers for two patients."""
     with TemporaryDirectory() as name:
         root = Path(name)
         for patient in ("alice", "bob"):
             make_adapter(root / patient / "adapter", patient)
-        _, key = make_key(root / KEYS_FILE, None, admin=True)
+        _, key = make_key(root / KEYS_FILE, None)
         with running(create_app(Voices, AdapterRegistry(root), Keyring(file=root / KEYS_FILE))) as url:
             headers = {"Authorization": f"Bearer {key}"}
             document = schemathesis.openapi.from_url(f"{url}/openapi.json", headers=headers)

@@ -79,8 +79,12 @@ def test_files_copied_under_a_running_service_are_not_somebody_elses_voice(
     speech: SpeechModel, practice_adapter: Workspace, tmp_path: Path
 ) -> None:
     shutil.copytree(practice_adapter.adapter, tmp_path / "sample" / "adapter")
-    voices = WhisperRecogniser(speech, AdapterRegistry(tmp_path))
+    registry = AdapterRegistry(tmp_path)
+    voices, found = WhisperRecogniser(speech, registry), registry.find("sample")
     manifest = tmp_path / "sample" / "adapter" / MANIFEST
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"patient_id": "bob"}))
+    assert registry.find("sample") == found, "a bad replacement is not used"
     with pytest.raises(ResonanceError, match="RZ-0922"):
-        voices.load("sample")
+        voices.load("sample")  # of which nothing is in memory
+    with pytest.raises(ResonanceError, match="RZ-0904"):
+        AdapterRegistry({"sample": practice_adapter.adapter}).find("bob")

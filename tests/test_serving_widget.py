@@ -223,15 +223,11 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_the_unit_is_shown_with_its_commands_and_the_key_on_no_command_line(tmp_path: Path, shown: list[str]) -> None:
-    output = tmp_path / "my output"
-    (output / "adapter").mkdir(parents=True)
-    (output / "adapter" / "resonance.json").write_text("{}")
-    serve_model_view.show_unit(Workspace(tmp_path, output, "p-01"), "/models/my base")
+    serve_model_view.show_unit(Workspace(tmp_path, tmp_path / "my output", "p-01"), "/models/my base")
     commands, unit = shown
-    assert f"resonance serve '{output}' --base-model '/models/my base' --print-unit | sudo tee /etc/systemd" in commands
+    assert f"s|/path/to/adapters|{tmp_path / 'my output'}|g" in commands and '"/models/my base"' in commands
     assert "umask 077" in commands and "/etc/resonance/resonance.env" in commands
-    assert "[Service]" in unit and '"/models/my base"' in unit and f'"{output}"' in unit
-    assert "--token" not in commands + unit
+    assert "[Service]" in unit and "RESONANCE_TOKEN" not in unit and "--token" not in commands + unit
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)

@@ -24,7 +24,7 @@ from resonance_helpers.ui import lesson
 
 SUBCOMMANDS = "run|learning-curve|cross-validate|serve|keys|forget|check-service|export|import|version"
 BARE = re.compile(rf"(?<![\w./\\}}-])resonance (?:{SUBCOMMANDS})\b")  # found only where an environment is activated
-KEYS = ("keys.make", "keys.address", "keys.admin", "keys.list", "keys.revoke")
+KEYS = ("keys.make", "keys.address", "keys.list", "keys.revoke")
 NAMES = ("forget", "forget.yes", "cross-validate", "check-service", *KEYS)
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n"), max_size=12)
 
@@ -74,7 +74,7 @@ def test_the_command_runs_with_no_environment_activated(tmp_path: Path, monkeypa
 def test_a_sentence_has_the_command_of_this_machine() -> None:
     for lang in LANGUAGES:
         assert f"{shell.resonance()} keys make" in message("cli.keys.none", lang)
-    assert shell.resonance() in str(ResonanceError("RZ-1807", variable="X"))
+    assert shell.resonance() in str(ResonanceError("RZ-0928", path="p", detail="d"))
     assert f"{shell.pip()} install" in str(ResonanceError("RZ-0805", kind="ct2-int8"))
 
 

@@ -68,7 +68,7 @@ def test_the_bundle_is_imported_and_served(workspace: Workspace, tmp_path: Path)
     export_weights.import_bundle(workspace.output_dir / "export" / "patient-01-adapter.zip", tmp_path / "elsewhere")
     registry = AdapterRegistry(tmp_path / "elsewhere")
     assert registry.patients == ("patient-01",)
-    assert registry.manifest("patient-01") == read_manifest(workspace.adapter)
+    assert registry.find("patient-01").manifest == read_manifest(workspace.adapter)
 
 
 def test_the_key_opens_what_it_opened(workspace: Workspace) -> None:

@@ -19,6 +19,7 @@ from ..core.messages import ResonanceError
 from ..core.settings import WINDOW_LADDER_S, LoraSettings
 
 SCHEMA = 1
+WEIGHTS = "adapter_model.safetensors"
 MANIFEST = "resonance.json"
 _MOST = 2**32 - 1  # of anything that is counted; the largest seed that numpy takes
 _LONGEST = 200  # characters of a text

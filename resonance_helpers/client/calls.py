@@ -23,7 +23,7 @@ import tenacity
 
 from ..core.messages import ResonanceError, language
 from .address import ROUTE, app_address, holds_key, is_this_machine, trusting
-from .explain import content_of, fields, on_the_way, refusal
+from .explain import fields, on_the_way, refusal
 
 TIMEOUT_S = 60.0  # a phrase takes a second; the rest is for a slow upload and a queue
 LATER = (429, 503)  # busy, or not ready yet: nothing was done
@@ -123,16 +123,6 @@ class ResonanceClient:
         response = self._retries.send(lambda: self._send("POST", self._at("/corrections"), data=form))
         if response.status_code != 204:
             raise refusal(response)
-
-    def drop_adapter(self, patient_id: str) -> bool:
-        """Have the service delete a patient's adapter and forget it, with an administrator's key. False: it knew none.
-
-        Raises RZ-1012 for any other key of the service.
-        """
-        response = self._send("DELETE", self._at(f"/adapters/{patient_id}"))
-        if response.status_code != 204 and (content_of(response) or {}).get("code") != "RZ-0904":
-            raise refusal(response)
-        return response.status_code == 204
 
     def close(self) -> None:
         self._http.close()

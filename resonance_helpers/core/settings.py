@@ -209,7 +209,6 @@ class ServiceSettings:
     head_s: float = 10.0  # for TLS, and for the head of a request
     # What comes in
     max_body_bytes: int = 20 * 1024 * 1024  # a minute of CD-quality stereo WAV is 10 MB
-    max_bundle_bytes: int = 128 * 1024 * 1024  # an adapter as a zip; whisper-small's has about 26 MB
     max_held_bytes: int = 256 * 1024 * 1024  # of all bodies that are being read or answered
     body_s: float = 60.0  # for a body to arrive
     max_audio_s: float = 60.0  # what is longer than the patient's window is cut at pauses

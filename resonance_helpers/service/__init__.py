@@ -4,13 +4,11 @@
 in: ``connections`` (how many, and how long they may say nothing), ``guard`` (the key, before anything of a body is
 read), ``app`` (the HTTP routes), ``decoding`` (recordings to samples, in processes of their own), ``engine`` (one
 inference thread behind a bounded queue), ``registry`` (whose adapter), ``voices`` (the model itself). Beside them:
-``certificates`` (https), ``systemd`` (how it is kept running), ``page_routes`` (the phone page) and ``links`` (the way
-to it).
+``certificates`` (https), ``page_routes`` (the phone page) and ``links`` (the links to it).
 """
 
 from .certificates import Certificate
 from .process import LoggedRequest, ServiceProcess, start
 from .server import serve
-from .systemd import unit
 
-__all__ = ["Certificate", "LoggedRequest", "ServiceProcess", "serve", "start", "unit"]
+__all__ = ["Certificate", "LoggedRequest", "ServiceProcess", "serve", "start"]

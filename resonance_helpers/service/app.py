@@ -31,17 +31,18 @@ from ..core.settings import ServiceSettings
 from ..core.workspace import megabytes
 from ..dataset.transcript import check
 from ..scoring.text import Script, normalise, show
-from . import adapter_routes, openai_routes, page_routes
+from . import openai_routes, page_routes
 from .corrections import LONGEST, Corrections
 from .engine import LOADING_S, Answer, Engine, Recogniser
 from .forms import LIMITS, FormRoute, unreadable, wordless, wrong_field
-from .guard import Guard, max_body_bytes
+from .guard import Guard
 from .keys import Keyring
 from .metrics import Metrics
 from .problems import STATUS, problem
 from .registry import AdapterRegistry
 
 ANSWER_HEADER = "Resonance-Answer"  # the id of an answer that may be put right
+LOOK_S = 2.0  # between two looks for adapters that were removed, to free their memory
 
 
 class Health(BaseModel):
@@ -91,7 +92,7 @@ def create_app(
     """
     settings = settings or ServiceSettings()
     metrics = Metrics()
-    engine = Engine(load, registry.generation, settings, metrics)
+    engine = Engine(load, lambda patient_id: registry.find(patient_id).version, settings, metrics)
     recent = Corrections(corrections, registry.patients)
     app = FastAPI(
         title="Resonance",
@@ -100,7 +101,7 @@ def create_app(
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,  # ``guard`` has made all spellings of a path one
-        lifespan=_lifespan(engine, on_loaded),
+        lifespan=_lifespan(engine, on_loaded, lambda: drop_removed()),
     )
     app.router.route_class = FormRoute
     app.add_middleware(Guard, keyring=keyring, settings=settings, metrics=metrics)
@@ -119,9 +120,13 @@ def create_app(
         kept = recent.keep(patient_id, answer.samples)
         return answer, {ANSWER_HEADER: kept} if kept else {}
 
-    def drop(patient_id: str) -> None:
-        engine.drop(patient_id)
-        recent.drop(patient_id)
+    async def drop_removed() -> None:
+        """Free the memory of patients whose adapter is no longer on disk."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            present = await asyncio.to_thread(lambda: registry.patients)
+            engine.drop_absent(present)
+            recent.drop_absent(present)
 
     _answer_whether_ready(app, engine)
     _count(app, metrics)
@@ -129,8 +134,6 @@ def create_app(
     _correct(app, recent)
     app.include_router(openai_routes.routes(registry, recognise, PROBLEMS, dependencies=NEEDS_KEY))
     app.include_router(page_routes.routes(registry, recent.phrases, settings, PROBLEMS, NEEDS_KEY))
-    for_admins = PROBLEMS | {status: {"model": Problem} for status in (403, 409, 507)}
-    app.include_router(adapter_routes.routes(registry, drop, responses=for_admins, dependencies=NEEDS_KEY))
     return app
 
 
@@ -221,14 +224,18 @@ async def _until_gone(request: Request) -> None:
 
 
 def _lifespan(
-    engine: Engine, on_loaded: Callable[[BaseException | None], None] | None
+    engine: Engine,
+    on_loaded: Callable[[BaseException | None], None] | None,
+    look: Callable[[], Coroutine[Any, Any, None]],
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(engine.load())
         if on_loaded:
             loading.add_done_callback(lambda task: None if task.cancelled() else on_loaded(task.exception()))
+        looking = asyncio.create_task(look())
         yield
+        looking.cancel()
         loading.cancel()
         await engine.close()
 
@@ -255,7 +262,7 @@ def _say_problems(app: FastAPI, engine: Engine, settings: ServiceSettings) -> No
             400: unreadable(request, error.detail),
             405: ResonanceError("RZ-0960", method=request.method, allowed=allowed),
             408: ResonanceError("RZ-0915", seconds=f"{settings.body_s:g}"),
-            413: ResonanceError("RZ-0902", limit=megabytes(max_body_bytes(request.scope, settings))),
+            413: ResonanceError("RZ-0902", limit=megabytes(settings.max_body_bytes)),
             429: ResonanceError("RZ-0906", waiting=engine.inside, seconds=LOADING_S),
         }
         response = problem(ours.get(error.status_code, ResonanceError("RZ-0908")), request.scope)

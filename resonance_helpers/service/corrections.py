@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -87,9 +87,9 @@ class Corrections:
             raise ResonanceError("RZ-0917")
         return list(dict.fromkeys(label.text for label in read_labels(workspace.labels)))
 
-    def drop(self, patient_id: str) -> None:
-        """Forget the patient's recordings."""
-        self._kept = OrderedDict((answer, kept) for answer, kept in self._kept.items() if kept.patient_id != patient_id)
+    def drop_absent(self, present: Collection[str]) -> None:
+        """Forget the recordings of patients who are not ``present``."""
+        self._kept = OrderedDict((answer, kept) for answer, kept in self._kept.items() if kept.patient_id in present)
 
     def write(self, patient_id: str, samples: np.ndarray, text: str) -> None:
         """Add the recording to the patient's folder as one more take of ``text``, to train on.

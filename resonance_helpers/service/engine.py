@@ -12,7 +12,7 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -93,13 +93,13 @@ class _Piece:
 class Engine:
     """Answers recordings, with voices that ``load`` gives. Belongs to one event loop.
 
-    ``generation`` of a patient changes when another adapter is on disk (``AdapterRegistry``).
+    ``version`` of a patient changes when another adapter is on disk (``AdapterRegistry``).
     """
 
     def __init__(
         self,
         load: Callable[[], Recogniser],
-        generation: Callable[[str], Hashable],
+        version: Callable[[str], Hashable],
         settings: ServiceSettings,
         metrics: Metrics,
     ) -> None:
@@ -109,7 +109,7 @@ class Engine:
         self._settings, self._metrics = settings, metrics
         self._decoders = Decoders(settings.decoders, settings.decode_s, settings.max_audio_s)
         self._adapters: AdapterCache[Any] = AdapterCache(
-            self._load_adapter, generation, settings.max_adapters, settings.max_adapter_bytes
+            self._load_adapter, version, settings.max_adapters, settings.max_adapter_bytes
         )
         self._model = ThreadPoolExecutor(1, thread_name_prefix="inference")  # one: see voices
         self._waiting: deque[_Piece] = deque()
@@ -153,10 +153,9 @@ class Engine:
                 self._metrics.dropped("client")
                 raise
 
-    def drop(self, patient_id: str) -> None:
-        """Have the patient's adapter no longer in memory, once whoever is being answered with it has their answer."""
-        self._adapters.drop(patient_id)
-        if self._voices:
+    def drop_absent(self, present: Collection[str]) -> None:
+        """Free the adapters of patients who are not ``present``, after the requests that are being answered."""
+        if self._adapters.drop_absent(present) and self._voices:
             self._model.submit(self._voices.clear)
 
     async def close(self) -> None:

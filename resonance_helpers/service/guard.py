@@ -27,7 +27,6 @@ from .problems import log_failure, problem
 
 OPEN_PATHS = page_routes.PATHS | {"/health", "/livez"}
 ADDRESS_PATHS = frozenset({"/health", "/transcribe"})  # what an app with one address field asks for
-BUNDLES_PATH = "/adapters"
 CLIENT_GONE = 499  # what servers write into their logs where nobody is left to answer
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
@@ -60,7 +59,7 @@ class Guard:
             return
         started = time.perf_counter()
         method, (scope, access) = scope["method"], self._admitted(_as_routed(scope))
-        exchange = _Exchange(receive, send, max_body_bytes(scope, self._settings), self._settings.body_s, self._held)
+        exchange = _Exchange(receive, send, self._settings.max_body_bytes, self._settings.body_s, self._held)
         try:
             if access:
                 scope.setdefault("state", {})["access"] = access
@@ -100,11 +99,6 @@ def _as_routed(scope: Scope) -> Scope:
     path = "/" + "/".join(filter(None, scope["path"].split("/")))
     method = "GET" if scope["method"] == "HEAD" else scope["method"]
     return {**scope, "path": path, "raw_path": path.encode(), "method": method}
-
-
-def max_body_bytes(scope: Scope, settings: ServiceSettings) -> int:
-    """The limit of a request's body: an adapter is larger than a recording."""
-    return settings.max_bundle_bytes if scope["path"] == BUNDLES_PATH else settings.max_body_bytes
 
 
 @dataclass

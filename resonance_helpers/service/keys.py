@@ -1,9 +1,9 @@
 """Who may ask, and for whom: keys of which only a hash is kept, each limited to its patients.
 
 Three kinds of key. The one that a service is started with speaks for every patient. The others stand in
-``service-keys.json`` in the served folder: a *header* key is sent as ``Authorization: Bearer …`` and may be an
-administrator's; an *address* key belongs to one patient and stands in the path (``/k/<key>/transcribe``), for an app
-that has a field for the address and nothing else. Neither is accepted in the place of the other. The file is read again
+``service-keys.json`` in the served folder: a *header* key is sent as ``Authorization: Bearer …``; an *address* key
+belongs to one patient and stands in the path (``/k/<key>/transcribe``), for an app that has a field for the address and
+nothing else. Neither is accepted in the place of the other. The file is read again
 when it changes, so that a revoked key is refused from the next request on.
 """
 
@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..core.messages import ResonanceError
 from ..core.workspace import check_patient_id, locked, read_json, remove_leftovers, write_json
@@ -38,7 +38,6 @@ class Access:
     """What a key allows. ``patients`` None: everybody that the service answers for."""
 
     patients: frozenset[str] | None = None
-    admin: bool = False
 
     def covers(self, patient_id: str) -> bool:
         return self.patients is None or patient_id in self.patients
@@ -56,20 +55,19 @@ class StoredKey:
     sha256: str
     patients: tuple[str, ...] | None
     place: Place
-    admin: bool
     made: str  # ISO 8601, UTC
     note: str = ""
 
     def __post_init__(self) -> None:
-        """ValueError for anything that a hand may have put into the file: "false" would make an administrator."""
+        """ValueError for a value that ``make_key`` can't have written."""
         ids = self.patients or ()
         good = len(bytes.fromhex(self.sha256)) == hashlib.sha256().digest_size and self.place in ("header", "address")
-        if not (good and isinstance(self.admin, bool) and all(isinstance(patient, str) for patient in ids)):
+        if not (good and all(isinstance(patient, str) for patient in ids)):
             raise ValueError(self.id)
 
     @property
     def access(self) -> Access:
-        return Access(None if self.patients is None else frozenset(self.patients), self.admin)
+        return Access(None if self.patients is None else frozenset(self.patients))
 
 
 class Keyring:
@@ -115,14 +113,14 @@ def new_key() -> str:
 
 
 def make_key(
-    file: Path, patients: Sequence[str] | None, place: Place = "header", admin: bool = False, note: str = ""
+    file: Path, patients: Sequence[str] | None, place: Place = "header", note: str = ""
 ) -> tuple[StoredKey, str]:
     """Make a key and keep its hash in ``file``; the key itself is returned and can't be had again.
 
     ``patients`` None stands for everybody. Raises RZ-0002 (a patient id), RZ-0929 (an address key for any number of
-    patients but one, or for an administrator) and RZ-0928.
+    patients but one) and RZ-0928.
     """
-    if place == "address" and (admin or patients is None or len(patients) != 1):
+    if place == "address" and (patients is None or len(patients) != 1):
         raise ResonanceError("RZ-0929")
     key = new_key()
     stored = StoredKey(
@@ -130,7 +128,6 @@ def make_key(
         sha256=_digest(key).hex(),
         patients=None if patients is None else tuple(check_patient_id(patient) for patient in patients),
         place=place,
-        admin=admin,
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         note=note,
     )
@@ -165,13 +162,15 @@ def read_keys(file: Path) -> tuple[StoredKey, ...]:
         content = read_json(file)
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']}")
-        patients = [entry["patients"] for entry in content["keys"]]
-        return tuple(
-            StoredKey(**entry | {"patients": None if ids is None else tuple(ids)})
-            for entry, ids in zip(content["keys"], patients, strict=True)
-        )
+        return tuple(map(_stored, content["keys"]))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ResonanceError("RZ-0928", path=file, detail=f"{type(error).__name__}: {error}") from error
+
+
+def _stored(entry: dict[str, Any]) -> StoredKey:
+    patients = entry["patients"]
+    known = {name: value for name, value in entry.items() if name != "admin"}  # as earlier versions wrote it
+    return StoredKey(**known | {"patients": None if patients is None else tuple(patients)})
 
 
 @contextmanager

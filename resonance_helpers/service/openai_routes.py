@@ -112,7 +112,7 @@ def routes(
     @router.get("/models")
     async def models(request: Request) -> Models:
         mine = filter(request.state.access.covers, registry.patients)
-        return Models(data=[Model(id=patient, created=round(registry.manifest(patient).timestamp)) for patient in mine])
+        return Models(data=[Model(id=each, created=round(registry.find(each).manifest.timestamp)) for each in mine])
 
     @router.post("/audio/transcriptions", response_model=None)
     async def transcriptions(

@@ -20,15 +20,6 @@ log = logging.getLogger("resonance.service")
 
 # What a client may read, and the status it comes with. Every other code is for the operator alone: it may name paths.
 STATUS = {
-    "RZ-0002": 422,  # a patient id in an upload
-    "RZ-0050": 422,  # RZ-005x: a zip
-    "RZ-0051": 422,
-    "RZ-0052": 422,
-    "RZ-0053": 422,
-    "RZ-0054": 422,
-    "RZ-0055": 413,
-    "RZ-0056": 413,
-    "RZ-0057": 413,
     "RZ-0416": 422,  # what was meant: nothing that can be said
     "RZ-0480": 422,  # a broken character
     "RZ-0481": 422,  # a command of the model
@@ -61,15 +52,6 @@ STATUS = {
     "RZ-0916": 404,
     "RZ-0917": 404,
     "RZ-0918": 409,
-    "RZ-0940": 403,  # RZ-094x: an administrator's
-    "RZ-0941": 422,
-    "RZ-0942": 422,
-    "RZ-0943": 422,
-    "RZ-0944": 422,
-    "RZ-0945": 422,
-    "RZ-0946": 409,
-    "RZ-0947": 422,
-    "RZ-0948": 507,
     "RZ-0960": 405,
     "RZ-0961": 404,
     "RZ-0970": 422,  # a recording at which decoding fails in a way that nobody foresaw

@@ -1,272 +1,181 @@
-"""Which patients this service answers for, where each one's adapter lies, and how another takes its place.
+"""The patients that a service answers for, as the adapters on disk are when a request is answered.
 
-A patient id arrives from outside, so it never becomes part of a path by itself: it is looked up among the folders that
-were found. What is not there is unknown; nothing is ever looked up on a hub.
-
-Requests read a table that is never changed, only replaced; an administrator's changes are made one after the other. On
-disk an adapter is whole or absent at every moment: what is unpacked or deleted lies in a folder ``.staging-…``, which
-the next start removes if this process is killed.
+A patient id in a request is never used as a path unless it is a valid pseudonym; nothing is looked up on a hub. An
+adapter that is added, replaced or removed is noticed by the inode, time and size of its files, so ``resonance import``
+and ``resonance forget`` need no request to a running service.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import logging
+import time
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
-from threading import Lock
-from typing import BinaryIO
 
-from ..asr import bundle as bundles
-from ..asr.manifest import MANIFEST, Manifest, read_manifest
-from ..core.messages import ResonanceError
-from ..core.workspace import check_patient_id, disk_full_is_said, make_folder, put_in_place
+from ..asr.manifest import MANIFEST, WEIGHTS, Manifest, read_manifest
+from ..core.messages import ResonanceError, message
+from ..core.workspace import check_patient_id
 from .keys import EVERYBODY, Access
 
-STAGING = ".staging-"
+# Only Linux exchanges two folders in one step; elsewhere a replaced adapter is missing for less than a millisecond
+REPLACING_S, REPLACING_CHECKS = 0.005, 4
+log = logging.getLogger("resonance.service")
 
 
 @dataclass(frozen=True)
-class Served:
-    """One patient's adapter on disk, as it was when last looked at. ``folder`` has its links resolved."""
+class ServedAdapter:
+    """One patient's adapter on disk. ``folder`` has its links resolved; ``version`` changes with the files."""
 
     folder: Path
     manifest: Manifest
-    generation: int
-    bytes: int  # of the files
+    version: Hashable
 
 
 class AdapterRegistry:
     """The adapters below a folder, or those of a mapping from patient id to adapter folder.
 
     A folder is the ``OUTPUT_DIR`` of one patient (or its ``adapter/`` itself), or holds ``<patient id>/adapter`` for
-    many; links that lead out of it are not followed. Raises RZ-0921 (none found), RZ-0922 (a folder whose adapter
-    belongs to somebody else), RZ-0927 (adapters of different base models or languages), RZ-0610 (a damaged manifest).
+    many; links that lead out of it are not followed. Raises RZ-0921 (no adapter), RZ-0922 (the adapter of another
+    patient), RZ-0927 (adapters of different base models or languages), RZ-0610 (a damaged manifest).
 
-    Any thread may ask and change. ``root`` is where uploads go: None for a mapping, which stays as it is.
+    Later, an adapter that is damaged, another patient's or for another base model does not replace the known one; the
+    log says so. Any thread may call any method.
     """
 
     def __init__(self, adapters: Path | Mapping[str, Path]) -> None:
-        self.root: Path | None = None
-        self._only: tuple[str, Path] | None = None  # of a service for one patient: who, and the adapter's folder
-        found = self._look(adapters) if isinstance(adapters, Path) else dict(adapters)
+        self._root: Path | None = None  # of a folder with many patients
+        self._fixed: dict[str, Path] = {}  # the adapters of any other service
+        if isinstance(adapters, Path):
+            self._set_folder(adapters.expanduser().resolve())
+        else:
+            self._fixed = dict(adapters)
+        found = dict(self._fixed or _scan(self._root))
         if not found:
             raise ResonanceError("RZ-0921", path=adapters if isinstance(adapters, Path) else "{}")
-        folders = {check_patient_id(patient): folder.resolve() for patient, folder in found.items()}
-        self._served = {patient: _served(folder, read_manifest(folder), 0) for patient, folder in folders.items()}
-        for patient, served in self._served.items():
-            if served.manifest.patient_id != patient:
-                raise ResonanceError("RZ-0922", path=found[patient], given=patient, found=served.manifest.patient_id)
-        like = _like_all([served.manifest for served in self._served.values()])
-        self.base_model, self.language = like.base_model["name"], like.language
-        self._base = _base(like)
-        self._generations = count(1)
-        self._changing, self._moving = Lock(), Lock()  # one change at a time; a folder moves, or is being read
+        manifests = {check_patient_id(patient): read_manifest(folder) for patient, folder in found.items()}
+        for patient, manifest in manifests.items():
+            if manifest.patient_id != patient:
+                raise ResonanceError("RZ-0922", path=found[patient], given=patient, found=manifest.patient_id)
+        base = _common_base(manifests.values())
+        self.base_model, self.language, self._base = base.base_model["name"], base.language, _base(base)
+        # of each patient the version that was looked at last, and the adapter in use
+        self._seen: dict[str, tuple[Hashable, ServedAdapter | None]] = {}
 
-    # ── What is asked ────────────────────────────────────────────────────────
     @property
     def patients(self) -> tuple[str, ...]:
-        return tuple(sorted(self._served))
-
-    @property
-    def served(self) -> tuple[Served, ...]:
-        """Everybody's adapter, in order of the patient ids."""
-        return tuple(served for _, served in sorted(self._served.items()))
+        """Patient ids with an adapter on disk, sorted."""
+        names = self._fixed or dict(_scan(self._root))
+        return tuple(patient for patient in sorted(names) if self._look(patient))
 
     def choose(self, patient_id: str | None, access: Access = EVERYBODY) -> str:
-        """The patient that a request is for. A key for one patient names them; else nobody is a default: without an id
-        there must be exactly one patient that the key speaks for.
+        """The patient that a request is for. Without an id the key has to allow exactly one patient.
 
-        Raises RZ-0904 (unknown, not an id at all, not for this key, or nobody is left), RZ-0905 (no id, several
-        patients).
+        Raises RZ-0904 (unknown, not a valid id, not allowed by the key) and RZ-0905 (no id, several patients).
         """
-        served = self._served
         if patient_id is None:
-            mine = served if access.patients is None else access.patients
-            if len(mine) > 1:
-                raise ResonanceError("RZ-0905", count=len(mine))
-            patient_id = next(iter(mine), "–")
-        if patient_id not in served or not access.covers(patient_id):
+            allowed = self.patients if access.patients is None else access.patients
+            if len(allowed) > 1:
+                raise ResonanceError("RZ-0905", count=len(allowed))
+            patient_id = next(iter(allowed), "–")
+        if not access.covers(patient_id):
             raise _unknown(patient_id)
+        self.find(patient_id)
         return patient_id
 
-    def folder(self, patient_id: str) -> Path:
-        """The adapter folder of a patient, links resolved. Raises RZ-0904."""
-        return self._of(patient_id).folder
-
-    @contextmanager
-    def reading(self, patient_id: str) -> Iterator[Path]:
-        """``folder``, which stays in its place for the length of the block. Raises RZ-0904."""
-        with self._moving:
-            yield self.folder(patient_id)
-
-    def manifest(self, patient_id: str) -> Manifest:
-        """What the patient's adapter was made from. Raises RZ-0904."""
-        return self._of(patient_id).manifest
-
-    def generation(self, patient_id: str) -> int:
-        """Another number after every change of the patient's adapter, and always a larger one. Raises RZ-0904."""
-        return self._of(patient_id).generation
-
-    # ── What an administrator changes ────────────────────────────────────────
-    def install(self, bundle: Path | BinaryIO) -> Served:
-        """Unpack and verify the zip of lesson 08 and let it take the place of its patient's adapter.
-
-        Raises what ``bundles.unpack_adapter`` raises, RZ-0945 (another base model or language), RZ-0946 (no place for
-        this patient), RZ-0948 (disk full). Nothing has changed when anything fails.
-        """
-        with self._changing, self._staging() as staging, _short_of_disk(staging):
-            folder, manifest = bundles.unpack_adapter(bundle, staging / "unpacked", cache=self._cache)
-            self._check_base(manifest)
-            home = self._home_or_refuse(manifest.patient_id)
-            make_folder(home.parent)
-            with self._moving:
-                put_in_place(folder, home)
-                return self._serve(home, manifest)
-
-    def reload(self, patient_id: str) -> Served:
-        """Look at the patient's adapter on disk again, or for the first time: somebody trained, or copied files.
-
-        Raises RZ-0904 (unknown, and no adapter of that name), what ``bundles.verify`` raises, RZ-0945, RZ-0947 (it is
-        somebody else's). What was known before stays when anything fails.
-        """
-        with self._changing:
-            known = self._served.get(patient_id)
-            folder = known.folder if known else self._home(patient_id)
-            if folder is None or not (known or (folder / MANIFEST).is_file()):
-                raise _unknown(patient_id)
-            if folder.resolve() != folder:  # a link now, and it may lead anywhere
-                raise ResonanceError("RZ-0946", patient=patient_id)
-            manifest = bundles.verify(folder, self._cache)
-            if manifest.patient_id != patient_id:
-                raise ResonanceError("RZ-0947", given=patient_id, found=manifest.patient_id)
-            self._check_base(manifest)
-            return self._serve(folder, manifest)
-
-    def remove(self, patient_id: str) -> None:
-        """Forget the patient and delete their adapter, and nothing else of theirs. Raises RZ-0904 and RZ-0946."""
-        with self._changing:
-            self._of(patient_id)
-            home = self._home_or_refuse(patient_id)
-            with self._staging() as staging:
-                with self._moving:
-                    with suppress(FileNotFoundError):  # somebody was faster
-                        home.rename(staging / "removed")
-                    self._served = {other: served for other, served in self._served.items() if other != patient_id}
-                shutil.rmtree(staging)
-
-    def _serve(self, folder: Path, manifest: Manifest) -> Served:
-        served = _served(folder, manifest, next(self._generations))
-        self._served = {**self._served, manifest.patient_id: served}
+    def find(self, patient_id: str) -> ServedAdapter:
+        """The patient's adapter as it is on disk now. Raises RZ-0904."""
+        served = self._look(patient_id)
+        if served is None:
+            raise _unknown(patient_id)
         return served
 
-    def _of(self, patient_id: str) -> Served:
+    def _look(self, patient_id: str) -> ServedAdapter | None:
+        seen, used = self._seen.get(patient_id, (None, None))
+        folder, version = self._on_disk(patient_id)
+        checks = REPLACING_CHECKS if used else 0
+        while folder is None and checks:
+            time.sleep(REPLACING_S)
+            folder, version = self._on_disk(patient_id)
+            checks -= 1
+        if folder is None:
+            self._seen.pop(patient_id, None)
+            return None
+        if version != seen:
+            used = self._read(patient_id, folder, version) or used
+            self._seen[patient_id] = version, used
+        return used
+
+    def _read(self, patient_id: str, folder: Path, version: Hashable) -> ServedAdapter | None:
+        """A new or changed adapter; None where it can't be used, which the log says."""
         try:
-            return self._served[patient_id]
-        except KeyError:
-            raise _unknown(patient_id) from None
-
-    def _check_base(self, manifest: Manifest) -> None:
-        if _base(manifest) != self._base:
-            given = f"{self.base_model} {self._base[0][:8]} ({self.language})"
-            raise ResonanceError("RZ-0945", found=_said(manifest), given=given)
-
-    @property
-    def _cache(self) -> Path | None:
-        """Where the service keeps a base model that it fetched."""
-        return self.root / "cache" if self.root else None
+            manifest = read_manifest(folder)
+            if manifest.patient_id != patient_id:
+                raise ResonanceError("RZ-0947", given=patient_id, found=manifest.patient_id)
+            if _base(manifest) != self._base:
+                given = f"{self.base_model} {self._base[0][:8]} ({self.language})"
+                raise ResonanceError("RZ-0945", found=_describe_base(manifest), given=given)
+        except ResonanceError as error:
+            log.error(message("service.log.not_used", code=error.code))
+            return None
+        return ServedAdapter(folder, manifest, version)
 
     # ── On disk ──────────────────────────────────────────────────────────────
-    def _look(self, adapters: Path) -> dict[str, Path]:
-        """Patient id and adapter folder of each adapter below ``adapters``; what a killed process left is removed."""
-        root = adapters.expanduser().resolve()
-        own = next((folder for folder in (root, root / "adapter") if _is_adapter(folder, root)), None)
-        self.root = own.resolve().parent if own else root
-        for left in self.root.glob(f"{STAGING}*"):
-            shutil.rmtree(left)
-        if own is None:
-            return dict(_scan(root))
-        self._only = read_manifest(own).patient_id, own.resolve()
-        return dict([self._only])
+    def _set_folder(self, root: Path) -> None:
+        one = next((folder for folder in (root, root / "adapter") if _is_adapter(folder, root)), None)
+        if one:
+            self._fixed = {read_manifest(one).patient_id: one.resolve()}
+        else:
+            self._root = root
 
-    def _home(self, patient_id: str) -> Path | None:
-        """Where the patient's adapter belongs. None: the service is for somebody else, or the place is a link."""
-        if self._only:
-            return self._only[1] if self._only[0] == patient_id else None
-        if self.root is None:
-            return None
+    def _on_disk(self, patient_id: str) -> tuple[Path | None, Hashable]:
+        """The patient's adapter folder with links resolved, and the version of its files; None for no adapter."""
         try:
-            folder = self.root / check_patient_id(patient_id) / "adapter"
-        except ResonanceError:
-            return None
-        return folder if folder.resolve() == folder else None
-
-    def _home_or_refuse(self, patient_id: str) -> Path:
-        home = self._home(patient_id)
-        if home is None:
-            raise ResonanceError("RZ-0946", patient=patient_id)
-        return home
-
-    @contextmanager
-    def _staging(self) -> Iterator[Path]:
-        """A folder on the disk of the adapters that is never taken for a patient's, and gone after the block."""
-        if self.root is None:
-            raise ResonanceError("RZ-0946", patient="*")
-        staging = Path(tempfile.mkdtemp(dir=self.root, prefix=STAGING))
-        try:
-            yield staging
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+            root = self._root
+            folder = root / check_patient_id(patient_id) / "adapter" if root else self._fixed[patient_id]
+            if root and not _is_adapter(folder, root):
+                return None, None
+            folder = folder.resolve()
+            return folder, tuple(_stamp(folder / name) for name in (MANIFEST, WEIGHTS))
+        except (OSError, KeyError, ResonanceError):
+            return None, None
 
 
-def _served(folder: Path, manifest: Manifest, generation: int) -> Served:
-    return Served(folder, manifest, generation, sum(file.lstat().st_size for file in folder.iterdir()))
-
-
-@contextmanager
-def _short_of_disk(folder: Path) -> Iterator[None]:
-    """A full disk said without a path, for whoever uploads is not always whoever may know it."""
-    try:
-        with disk_full_is_said(folder):
-            yield
-    except ResonanceError as error:
-        if error.code != "RZ-0004":
-            raise
-        raise ResonanceError("RZ-0948", free=error.facts["free"]) from error
+def _stamp(file: Path) -> tuple[int, int, int]:
+    """What changes when ``file`` is written anew: inode, time in ns, bytes."""
+    found = file.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _unknown(patient_id: str) -> ResonanceError:
     return ResonanceError("RZ-0904", patient=patient_id[:64])
 
 
-def _like_all(manifests: Iterable[Manifest]) -> Manifest:
-    """One that stands for all of them, because they have one base model: its weights decide, for it has several
-    names."""
+def _common_base(manifests: Iterable[Manifest]) -> Manifest:
+    """One manifest for all, which have the same base model: its weights decide, because it has several names."""
     bases = {_base(manifest): manifest for manifest in manifests}
     if len(bases) > 1:
-        raise ResonanceError("RZ-0927", found="; ".join(sorted(map(_said, bases.values()))))
-    (like,) = bases.values()
-    return like
+        raise ResonanceError("RZ-0927", found="; ".join(sorted(map(_describe_base, bases.values()))))
+    (common,) = bases.values()
+    return common
 
 
 def _base(manifest: Manifest) -> tuple[str, str]:
     return manifest.base_model["tensors_sha256"], manifest.language
 
 
-def _said(manifest: Manifest) -> str:
+def _describe_base(manifest: Manifest) -> str:
     weights, language = _base(manifest)
     return f"{manifest.base_model['name']} {weights[:8]} ({language})"
 
 
-def _scan(root: Path) -> Iterator[tuple[str, Path]]:
-    for entry in sorted(root.iterdir()) if root.is_dir() else ():
-        if _is_adapter(entry / "adapter", root):
+def _scan(root: Path | None) -> Iterator[tuple[str, Path]]:
+    """Patient id and adapter folder of each adapter below ``root``; a name with a dot first is a temporary folder."""
+    for entry in sorted(root.iterdir()) if root and root.is_dir() else ():
+        if not entry.name.startswith(".") and _is_adapter(entry / "adapter", root):
             yield entry.name, entry / "adapter"
 
 
-def _is_adapter(folder: Path, root: Path) -> bool:
+def _is_adapter(folder: Path, root: Path | None) -> bool:
     manifest = folder / MANIFEST
-    return manifest.is_file() and manifest.resolve().is_relative_to(root)
+    return root is not None and manifest.is_file() and manifest.resolve().is_relative_to(root)

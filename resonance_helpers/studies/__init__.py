@@ -9,7 +9,7 @@ _HOMES = {
     "cross_validation": ("CrossValidation", "cross_validate"),
     "curve": ("LearningCurve", "learning_curve"),
     "e2e": ("whole_way",),
-    "erase.forget": ("Forgetting", "Found", "Removed"),
+    "erase.forget": ("Erasure", "Found", "Removed"),
     "lessons": ("LessonResult", "OnLesson", "Summary", "lesson_paths", "read_summary", "run_lessons"),
 }
 __getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -39,7 +39,6 @@ def show_in_terminal(workspace: Workspace, *names: str, url: str = "") -> None:
         "check-service": ["check-service", url, "--patient", patient],
         "keys.make": ["keys", "make", folder, "--patient", patient],
         "keys.address": ["keys", "make", folder, "--patient", patient, "--address"],
-        "keys.admin": ["keys", "make", folder, "--everybody", "--admin"],
         "keys.list": ["keys", "list", folder],
         "keys.revoke": ["keys", "revoke", folder, message("widget.terminal.id")],
     }

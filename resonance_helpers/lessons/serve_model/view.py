@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,7 +13,7 @@ from IPython.display import DisplayHandle, display
 from ...core.messages import ResonanceError, message
 from ...core.settings import AUTODL_PORTS, ServiceSettings
 from ...core.shell import resonance
-from ...core.workspace import Workspace
+from ...core.workspace import REPOSITORY, Workspace
 from ...ui.html import Markup, escape
 from ...ui.output import check, code, html_table, say, show_commands
 from ..connect_app.charts import answered_table
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from ...client import ResonanceClient, Transcript
     from ...service import ServiceProcess
 
-
+UNIT = REPOSITORY / "docs" / "resonance.service"
+UNIT_FILE = Path("/etc/systemd/system/resonance.service")
+KEY_FILE = Path("/etc/resonance/resonance.env")  # RESONANCE_TOKEN=…, for root alone: others can read command lines
 SESSION = "resonance"  # the name of the tmux session
 
 
@@ -113,22 +116,28 @@ def show_serving_commands(workspace: Workspace, base_model: str = "") -> None:
 
 
 def show_unit(workspace: Workspace, base_model: str = "") -> None:
-    """How a machine with systemd starts the service by itself: the commands, and the unit that they install."""
-    from ...service import unit
-    from ...service.systemd import KEY_FILE, UNIT_FILE
-
+    """How a machine with systemd starts the service by itself: the commands, and ``docs/resonance.service``."""
     key = f'echo "RESONANCE_TOKEN=$(head -c 32 /dev/urandom | base64)" > {KEY_FILE}'
-    write = _serve_command(workspace, *_with_base_model(base_model), "--print-unit")
+    options = "".join(f' "{word}"' for word in _with_base_model(base_model))
+    values = {"/path/to/resonance": REPOSITORY, "/path/to/adapters": workspace.output_dir}
+    filled = [f"s|{name}|{str(value).replace('%', '%%')}|g" for name, value in values.items()]
+    if options:
+        filled.append(f"s|^ExecStart=.*|&{options}|")
+    edits = " ".join(f"-e {shlex.quote(edit)}" for edit in filled)
+    owner = f"$(stat -c %U {shlex.quote(str(workspace.output_dir))})"
     rows = [
         (message("lesson09.unit.key"), f"sudo sh -c 'umask 077; mkdir -p {KEY_FILE.parent}; {key}'"),
-        (message("lesson09.unit.write"), f"{write} | sudo tee {UNIT_FILE}"),
+        (
+            message("lesson09.unit.write"),
+            f'sed {edits} -e "s|^User=.*|User={owner}|" {shlex.quote(str(UNIT))} | sudo tee {UNIT_FILE}',
+        ),
         (message("lesson09.unit.start"), "sudo systemctl daemon-reload && sudo systemctl enable --now resonance"),
         (message("lesson09.unit.look"), "journalctl -u resonance -f"),
         (message("lesson09.unit.read_key"), f"sudo cat {KEY_FILE}"),
         (message("lesson09.unit.stop"), "sudo systemctl disable --now resonance"),
     ]
     show_commands(rows)
-    title, text = message("lesson09.unit.text"), unit(workspace, base_model)
+    title, text = message("lesson09.unit.text"), UNIT.read_text(encoding="utf-8")
     folded = f"<details><summary>{escape(title)}</summary><pre><code>{escape(text)}</code></pre></details>"
     display(Markup(folded, f"{title}\n\n{text}"))
 

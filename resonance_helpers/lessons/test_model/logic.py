@@ -153,7 +153,7 @@ def transcribe_one(workspace: Workspace, wav: Path, base_model: str = "", langua
     """What is heard in one 16 kHz mono WAV before and after training."""
     ear = _Ear(*_load(workspace, base_model, language))
     clip = [read_wav(wav)]
-    return simplify(ear.hear(clip, adapted=False)[0].text), simplify(ear.hear(clip, adapted=True)[0].text)
+    return simplify(ear.transcribe(clip, adapted=False)[0].text), simplify(ear.transcribe(clip, adapted=True)[0].text)
 
 
 def hear_test(
@@ -170,7 +170,7 @@ def hear_test(
     parts = _parts(workspace, _manifest(workspace))
     clips = parts.seen + parts.unseen
     ear = _Ear(*_load(workspace, base_model, language), on_progress, len(clips))
-    heard = ear.hear([read_wav(clip.wav) for clip in clips], adapted=True)
+    heard = ear.transcribe([read_wav(clip.wav) for clip in clips], adapted=True)
     return tuple(
         ClipHypothesis(clip.audio, clip.text, simplify(answer.text), parts.split_of(clip))
         for clip, answer in zip(clips, heard, strict=True)
@@ -323,7 +323,7 @@ class _Ear:
     total: int = 0
     done: int = 0
 
-    def hear(self, samples: Sequence[np.ndarray], adapted: bool, rescore: bool = True) -> list[Hypothesis]:
+    def transcribe(self, samples: Sequence[np.ndarray], adapted: bool, rescore: bool = True) -> list[Hypothesis]:
         """With the adapter at its window, or the base model at its native one; without ``rescore`` nothing is heard a
         second time."""
         begun = self.done
@@ -343,7 +343,7 @@ class _Ear:
     def timed(self, samples: Sequence[np.ndarray], adapted: bool) -> tuple[list[Hypothesis], float]:
         """What is heard, and the seconds of computing for each second of sound."""
         started = time.perf_counter()
-        heard = self.hear(samples, adapted)
+        heard = self.transcribe(samples, adapted)
         return heard, (time.perf_counter() - started) * SAMPLE_RATE / sum(map(len, samples))
 
     def _tell(self, done: int) -> None:
@@ -372,7 +372,7 @@ def _score(texts: Sequence[str], heard: Sequence[Hypothesis]) -> Score:
 
 
 def _forgetting(ear: _Ear, healthy: _HealthySpeech) -> Forgetting:
-    before, after = (ear.hear(healthy.samples, adapted) for adapted in (False, True))
+    before, after = (ear.transcribe(healthy.samples, adapted) for adapted in (False, True))
     both = _compare(list(zip(healthy.texts, before, after, strict=True)))
     assert both is not None  # _healthy_speech refuses an empty folder
     return Forgetting(**vars(both), left_out=healthy.left_out)
@@ -387,8 +387,8 @@ def _silence(ear: _Ear, count: int, phrases: frozenset[str], own: Sequence[np.nd
     passed, refused = np.flatnonzero(passes), np.flatnonzero(~passes)
     rng = np.random.default_rng(count)
     sample = np.sort(rng.choice(refused, min(REFUSED_SOUNDS, len(refused)), replace=False))
-    heard = ear.hear([samples[i] for i in passed], adapted=True)  # as the service hears it
-    heard += ear.hear([samples[i] for i in sample], adapted=True, rescore=False)
+    heard = ear.transcribe([samples[i] for i in passed], adapted=True)  # as the service hears it
+    heard += ear.transcribe([samples[i] for i in sample], adapted=True, rescore=False)
     ear.skip(len(refused) - len(sample))
     alarms = np.array([bool(words := normalise(each.text)) and words in phrases for each in heard], bool)
     gated = float(alarms[: len(passed)].sum() / count)

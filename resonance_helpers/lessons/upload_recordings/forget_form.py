@@ -29,7 +29,7 @@ class FoundData(Listed, Protocol):
 
 
 class Forgets(Protocol):
-    """``workflows.Forgetting``, which stands a floor above."""
+    """``studies.Erasure``, which is a layer above."""
 
     @property
     def patient_id(self) -> str: ...

@@ -4,6 +4,6 @@ from ...core.lazy import lazy_names
 
 _HOMES = {
     "folders": ("Piece",),
-    "forget": ("ADMIN_KEY_VARIABLE", "Forgetting", "Found", "Removed"),
+    "forget": ("Erasure", "Found", "Removed"),
 }
 __getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

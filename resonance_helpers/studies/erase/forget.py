@@ -10,7 +10,6 @@ from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 
-from ...client import ResonanceClient
 from ...core.messages import ResonanceError, message
 from ...core.settings import SAMPLE_PATIENT
 from ...core.workspace import NOTEBOOKS_DIR, Workspace, check_patient_id, megabytes, write_json
@@ -33,7 +32,6 @@ from .folders import (
     stagings,
 )
 
-ADMIN_KEY_VARIABLE = "RESONANCE_ADMIN_KEY"  # the environment, because everybody on a machine may read a command line
 # the order of removal, which lists keep: no voice is answered with first, consent goes last
 KINDS = ("adapter", "recordings", "runs", "export", "reports", "notebooks", "cache", "keys", "labels", "consent")
 _PLACE = {kind: place for place, kind in enumerate((*KINDS, "marker"))}
@@ -68,12 +66,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Removed:
-    """``gone`` is what was removed, and what stays; ``failed``: what could not be removed, with the system's reason;
-    ``service`` is a sentence on what it answered."""
+    """``gone`` is what was removed, and what stays; ``failed``: what could not be removed, with the system's reason."""
 
     gone: Found
     failed: tuple[tuple[Path, str], ...]
-    service: str
     is_complete: bool
 
     @property
@@ -87,7 +83,7 @@ class Removed:
             *_listing(self.gone),
             *(message("forget.failed", path=path, reason=reason) for path, reason in self.failed),
             *([message("forget.consent_ended")] if ended else []),
-            self.service,
+            message("forget.service"),
             *_staying(self.gone),
             message("forget.out_of_reach"),
         )
@@ -126,13 +122,12 @@ class Erasure:
             survey.refuse(self._data_of)
         return self._found(surveys)
 
-    def remove(self, client: ResonanceClient | None = None) -> Removed:
-        """Have the service of ``client``, whose key is an administrator's, drop the person; then remove what is here.
+    def remove(self) -> Removed:
+        """Remove what is here. A running service notices within seconds that the adapter is gone and frees it.
 
         What can't be removed is named and the rest goes on. Raises what ``look`` raises, before anything has changed.
         """
         found = now = self.look()
-        answer, answered = _ask(client, self.patient_id)
         self._mark(found)
         failed: Failures = {}
         pieces: dict[Path, Piece] = {}
@@ -154,8 +149,8 @@ class Erasure:
             elsewhere=found.elsewhere,
             unseen=found.unseen,
         )
-        complete = answered and not (failed or found.elsewhere or found.unseen)
-        return Removed(gone, tuple(sorted(failed.items())), answer, complete)
+        complete = not (failed or found.elsewhere or found.unseen)
+        return Removed(gone, tuple(sorted(failed.items())), complete)
 
     # ── Where to look ────────────────────────────────────────────────────────
     @cached_property
@@ -269,17 +264,6 @@ def _order(piece: Piece) -> tuple[int, str, bool, str]:
     # half done is known by its manifest alone
     is_manifest, is_staged = piece.path.name == MANIFEST, piece.shown.name.startswith(STAGING)
     return _PLACE[piece.kind], str(piece.shown), is_manifest == is_staged, str(piece.path)
-
-
-def _ask(client: ResonanceClient | None, patient_id: str) -> tuple[str, bool]:
-    """What the service answered, as a sentence, and whether it is as it should be."""
-    if client is None:
-        return message("forget.service.not_asked"), True
-    try:
-        known = client.drop_adapter(patient_id)
-    except ResonanceError as error:
-        return message("forget.service.failed", reason=error), False
-    return message("forget.service.dropped" if known else "forget.service.unknown", patient=patient_id), True
 
 
 # ── In words ─────────────────────────────────────────────────────────────────
