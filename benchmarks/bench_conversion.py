@@ -39,7 +39,7 @@ from resonance_helpers.core.settings import SAMPLE_RATE
 from resonance_helpers.core.workspace import REPOSITORY, Workspace
 from resonance_helpers.lessons.convert_audio import logic as conversion
 
-sys.path.append(str(REPOSITORY / "tests"))
+sys.path.append(str(REPOSITORY / "tests" / "support"))
 from sounds import encoded, put, voice, wav  # the files that the tests use
 
 LONGEST_S = 30.0

@@ -39,7 +39,7 @@ from resonance_helpers.core.workspace import REPOSITORY
 from resonance_helpers.service import decoding
 from resonance_helpers.service.decoding import Decoders
 
-sys.path.append(str(REPOSITORY / "tests"))
+sys.path.append(str(REPOSITORY / "tests" / "support"))
 from sounds import FORMATS, encoded, filmed, voice, wav  # the files that the tests use
 
 MAX_MB = 500

@@ -305,6 +305,13 @@ def test_the_picture_of_the_package_is_the_tree() -> None:
         assert drawn[name] == names_in(package / name), name
 
 
+def test_the_folders_of_the_tests_are_those_of_the_package() -> None:
+    tests, package = ROOT / "tests", ROOT / "resonance_helpers"
+    folders = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")}
+    assert len(folders) > 15
+    assert [str(folder) for folder in folders if not (package / folder).is_dir()] == []
+
+
 def names_in(package: Path) -> set[str]:
     """Modules and packages directly in ``package``."""
     held = {path.stem for path in package.glob("*.py")} | {path.parent.name for path in package.glob("*/__init__.py")}

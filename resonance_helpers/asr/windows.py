@@ -36,7 +36,12 @@ def choose_window(longest_s: float, native_s: float) -> float:
     """
     if longest_s > native_s:
         raise ResonanceError("RZ-0601", longest=f"{longest_s:.1f}", window=f"{native_s:g}")
-    return next(w for w in (*WINDOW_LADDER_S, native_s) if min(longest_s + WINDOW_SLACK_S, native_s) <= w <= native_s)
+    return window_for(longest_s + WINDOW_SLACK_S, native_s)
+
+
+def window_for(seconds: float, native_s: float) -> float:
+    """The shortest rung of the ladder that holds ``seconds`` and is shorter than the model's own; else that."""
+    return next((rung for rung in WINDOW_LADDER_S if seconds <= rung < native_s), native_s)
 
 
 def frames_for(samples: int) -> int:

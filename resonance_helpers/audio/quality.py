@@ -89,8 +89,7 @@ def has_speech(samples: np.ndarray, rate: int = SAMPLE_RATE) -> bool:
     rules = SOUND_RULES
     frames = np.maximum(frame_levels(samples, rate), rules.background_dbfs)
     rises = frames >= np.percentile(frames, 10) + rules.rise_db
-    changes = np.flatnonzero(np.diff(rises, prepend=False, append=False))  # where a rise begins, where it ends, …
-    longest = (changes[1::2] - changes[::2]).max(initial=0)
+    longest = np.diff(runs(rises)).max(initial=0)
     return bool(longest * FRAME_S >= rules.rise_s)
 
 
@@ -160,9 +159,13 @@ def _clipped(samples: np.ndarray, rate: int) -> float:
     if full or not reach:
         return float(full) / max(1, len(samples))
     at_limit = (samples >= samples.max() - 0.01 * reach, samples <= samples.min() + 0.01 * reach)
-    changes = [np.flatnonzero(np.diff(limit, prepend=False, append=False)) for limit in at_limit]
-    tops = np.concatenate([each[1::2] - each[::2] for each in changes])
+    tops = np.concatenate([np.diff(runs(limit))[:, 0] for limit in at_limit])
     return float(tops[tops >= max(2, round(_FLAT_TOP_S * rate))].sum()) / len(samples)
+
+
+def runs(mask: np.ndarray) -> np.ndarray:
+    """Where each run of True in ``mask`` (n,) begins and where it has ended: indices, int [runs, 2]."""
+    return np.flatnonzero(np.diff(mask, prepend=False, append=False)).reshape(-1, 2)
 
 
 def stands_out(frames: np.ndarray) -> np.ndarray:

@@ -56,6 +56,7 @@ SPEECH_THRESHOLD = 0.3  # how sure Silero's voice detector must be; the bar of a
 
 # ── Windows ──────────────────────────────────────────────────────────────────
 WINDOW_LADDER_S = (4.0, 6.0, 8.0, 12.0, 30.0)  # few rungs, so that patients with near windows share compiled shapes
+MAX_CLIP_S = WINDOW_LADDER_S[-1]  # of one recording: the model hears no more at once
 # Room after the longest recording. Of later takes 0.7 % were longer than the longest of 100 recordings and this
 # together (of 30 recordings 1.8 %); without any slack 2.1 % and 5 % (benchmarks/window_slack.py).
 WINDOW_SLACK_S = 0.3

@@ -12,16 +12,21 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ..core.messages import ResonanceError
 from ..core.settings import TEST_FRACTION
+from ..core.workspace import read_json, write_json
 from ..scoring.text import normalise, toneless
 from .labels import CORRECTIONS
 
 if TYPE_CHECKING:
     from .index import Utterance
 
+    Parts = Sequence[Utterance]
+
+SPLIT = "split.json"  # in the folder of a run
 T = TypeVar("T")
 
 
@@ -46,6 +51,23 @@ class DevSplit:
     fit: tuple[Utterance, ...]
     dev: tuple[Utterance, ...]
     by: Literal["takes", "phrases"]
+
+
+def write_split(run: Path, train: Parts, dev: Parts, split: Split, left_out: Parts) -> None:
+    """Which recording a run uses for what, by the names that labels.json gives them."""
+    parts = {"train": train, "dev": dev, "known": split.seen, "new": split.unseen, "left_out": left_out}
+    write_json(run / SPLIT, {name: [u.audio for u in part] for name, part in parts.items()})
+
+
+def read_split(run: Path) -> dict[str, list[str]]:
+    """part (train, dev, known, new, left_out) → the recordings in it; a part that an old run did not write is empty.
+
+    Raises RZ-0702 where there is no such file, RZ-0010 where it is damaged.
+    """
+    path = run / SPLIT
+    if not path.exists():
+        raise ResonanceError("RZ-0702", path=path)
+    return {"dev": [], "left_out": []} | read_json(path, "train", "known", "new")
 
 
 def split_utterances(utterances: Sequence[Utterance], seed: int) -> Split:

@@ -22,7 +22,7 @@ import numpy as np
 
 from ..audio.decode import load
 from ..core.messages import ResonanceError
-from ..core.settings import SAMPLE_RATE, WINDOW_LADDER_S
+from ..core.settings import MAX_CLIP_S, SAMPLE_RATE
 from ..core.workspace import Workspace
 from ..dataset.consent import read_consent, require_consent
 from ..dataset.duplicates import fingerprint, same_sound
@@ -135,7 +135,7 @@ def _refuse_copy(workspace: Workspace, samples: np.ndarray, labels: Sequence[Lab
     mine = fingerprint(samples, SAMPLE_RATE)
     for match in Recordings(workspace, {}).match(labels):  # our own WAVs will do, too
         try:
-            other = load(workspace.data_dir / (match.source or match.label.audio), WINDOW_LADDER_S[-1])
+            other = load(workspace.data_dir / (match.source or match.label.audio), MAX_CLIP_S)
         except (ResonanceError, OSError):  # missing, broken or too long for one phrase: lesson 05 says so
             continue
         if same_sound([fingerprint(other, SAMPLE_RATE), mine]):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..audio import segment as pauses
+from ..audio import segment
 from ..core.messages import ResonanceError
 from ..core.settings import SAMPLE_RATE, ServiceSettings
 
@@ -183,7 +183,7 @@ class Engine:
     async def _hear(self, voices: Recogniser, recording: bytes, patient_id: str) -> Answer:
         samples, voice = await asyncio.gather(self._decoders.decode(recording), self._adapters.get(patient_id))
         self._metrics.decoded(len(samples) / SAMPLE_RATE)
-        spans = pauses.cut(samples, voice.window_s, voices.longest_s)
+        spans = segment.split_to_fit(samples, voice.window_s, voices.longest_s)
         said = await asyncio.gather(*(self._recognised(voices, samples[span], voice) for span in spans))
         spoken = [(span, each) for span, each in zip(spans, said, strict=True) if each.text]
         segments = (Segment(_seconds(span.start), _seconds(span.stop), each.text) for span, each in spoken)

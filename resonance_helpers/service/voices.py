@@ -16,8 +16,9 @@ import numpy as np
 from ..asr import adapter, rescoring
 from ..asr.vad import is_speech
 from ..asr.whisper import Hypothesis, SpeechModel
+from ..asr.windows import window_for
 from ..core.messages import ResonanceError
-from ..core.settings import SAMPLE_RATE, WINDOW_LADDER_S
+from ..core.settings import SAMPLE_RATE
 from .registry import AdapterRegistry
 
 log = logging.getLogger("resonance.service")
@@ -61,8 +62,7 @@ class WhisperRecogniser:
 
     def window_for(self, voice: LoadedAdapter, seconds: float) -> float:
         """The window in seconds for a clip: that of the training, or the next longer one that holds the clip."""
-        rungs = (rung for rung in WINDOW_LADDER_S if max(voice.window_s, seconds) <= rung < self.longest_s)
-        return voice.window_s if seconds <= voice.window_s else next(rungs, self.longest_s)
+        return voice.window_s if seconds <= voice.window_s else window_for(seconds, self.longest_s)
 
     def recognise(self, samples: Sequence[np.ndarray], voice: LoadedAdapter, window_s: float) -> list[Hypothesis]:
         """What is said in each 16 kHz mono clip of at most ``window_s`` seconds; ``NOTHING`` where nobody speaks."""

@@ -25,7 +25,7 @@ from ...audio import decode as audio
 from ...audio import quality as clip_quality
 from ...audio.quality import Quality, QualityLevel
 from ...core.messages import ResonanceError, message
-from ...core.settings import MIN_RECORDINGS, SAMPLE_RATE, WINDOW_LADDER_S
+from ...core.settings import MAX_CLIP_S, MIN_RECORDINGS, SAMPLE_RATE
 from ...core.workspace import Workspace, locked, remove_leftovers
 from ...dataset.index import (
     Conversion,
@@ -45,7 +45,6 @@ Status = Literal["converted", "unchanged", "as_is", "left_out"]
 OnProgress = Callable[[int, int], None]
 _Result = TypeVar("_Result")
 
-_MAX_SECONDS = WINDOW_LADDER_S[-1]  # the longest window there is
 _TELEPHONE_RATE = 8_000  # Hz
 _WAV_HEADER_BYTES = 44
 _WRITERS = 4  # a WAV is on the disk before it gets its name; four that wait for that together wait a quarter of it
@@ -172,11 +171,11 @@ def _prepare(shelf: _Shelf, match: Match) -> _Prepared:
         entry = shelf.unchanged(match.source, digest)
         if entry:
             return _Prepared(match, digest, entry, clip_quality.measure(audio.read_wav(shelf.path(entry.wav))))
-        samples = audio.load(path, _MAX_SECONDS)
+        samples = audio.load(path, MAX_CLIP_S)
         quality = clip_quality.measure(samples)
-        level, codes = clip_quality.judge(quality, _MAX_SECONDS)
+        level, codes = clip_quality.judge(quality, MAX_CLIP_S)
         if level == "unusable":
-            raise ResonanceError(codes[0], name=path.name, **clip_quality.facts(quality, _MAX_SECONDS))
+            raise ResonanceError(codes[0], name=path.name, **clip_quality.facts(quality, MAX_CLIP_S))
     except ResonanceError as error:
         return _Prepared(match, digest, error)
     if shelf.is_in_place(match.source):
@@ -205,8 +204,8 @@ def _settle(shelf: _Shelf, each: _Prepared, wav: str) -> ConvertedRow:
 
 def _verdict(quality: Quality | None, name: str) -> tuple[QualityLevel, tuple[str, ...], tuple[str, ...]]:
     assert quality is not None  # whatever was decoded was measured
-    level, codes = clip_quality.judge(quality, _MAX_SECONDS)
-    return level, codes, tuple(clip_quality.explain(code, quality, _MAX_SECONDS, name) for code in codes)
+    level, codes = clip_quality.judge(quality, MAX_CLIP_S)
+    return level, codes, tuple(clip_quality.explain(code, quality, MAX_CLIP_S, name) for code in codes)
 
 
 # ── Names and the index ──────────────────────────────────────────────────────
@@ -357,7 +356,7 @@ class RateComparison:
 
 def compare_rates(path: Path) -> RateComparison:
     """The three versions of one recording for lesson 05's picture. Raises as ``audio.decode`` does."""
-    clip = audio.decode_channels(path, max_seconds=_MAX_SECONDS)
+    clip = audio.decode_channels(path, max_seconds=MAX_CLIP_S)
     mono = audio.to_mono(clip.samples)
     versions = (
         _version("own", clip.samples, clip.rate, clip.bits),
@@ -398,7 +397,7 @@ def write_versions(comparison: RateComparison, folder: Path) -> tuple[Path, ...]
 def _telephone_loses(path: Path) -> tuple[bool, float]:
     """Whether a recording holds more than Whisper hears, and the share of its power that a telephone does not carry."""
     try:
-        clip = audio.decode_channels(path, max_seconds=_MAX_SECONDS)
+        clip = audio.decode_channels(path, max_seconds=MAX_CLIP_S)
     except ResonanceError:
         return False, 0.0
     power = np.abs(np.fft.rfft(audio.to_mono(clip.samples))) ** 2

@@ -26,10 +26,11 @@ from ...asr.vad import is_speech
 from ...asr.whisper import Hypothesis, SpeechModel, load_speech_model
 from ...audio.decode import load, read_wav
 from ...core.messages import ResonanceError, message
-from ...core.settings import OTHER_SOUNDS, REFUSED_SOUNDS, SAMPLE_RATE, WINDOW_LADDER_S, plain
+from ...core.settings import MAX_CLIP_S, OTHER_SOUNDS, REFUSED_SOUNDS, SAMPLE_RATE, plain
 from ...core.workspace import Workspace, read_json, require, write_json
 from ...dataset.index import Utterance, load_utterances
 from ...dataset.labels import read_labels
+from ...dataset.splits import read_split
 from ...scoring.error_analysis.polarity import polarity_errors
 from ...scoring.error_rates import Difference, Part, Score, difference, score, with_first_names
 from ...scoring.intervals import Interval, pooled, wilson
@@ -262,12 +263,9 @@ class _Parts:
 
 def _parts(workspace: Workspace, manifest: adapter.Manifest) -> _Parts:
     """By what the run says it trained on, whatever labels.json says by now."""
-    path = workspace.runs / manifest.run / "split.json"
-    if not path.exists():
-        raise ResonanceError("RZ-0702", path=path)
-    used = read_json(path, "train", "known", "new")
+    used = read_split(workspace.runs / manifest.run)
     trained, kept_out = set(used["train"]), {*used["known"], *used["new"]}
-    left_out = used.get("left_out", ())  # longer than the model hears
+    left_out = used["left_out"]  # longer than the model hears
     utterances = [u for u in load_utterances(workspace) if u.audio not in left_out]
     learned = [u.text for u in utterances if u.audio in trained]
     sounding = {toneless(text) for text in learned}
@@ -291,7 +289,7 @@ class _HealthySpeech:
 def _healthy_speech(folder: Path, window_s: float) -> _HealthySpeech:
     """The recordings of ``folder`` that fit into the window; what it holds is read and never written."""
     labels = read_labels(folder / "labels.json")
-    heard = [(label.text, load(folder / label.audio, max_seconds=WINDOW_LADDER_S[-1])) for label in labels]
+    heard = [(label.text, load(folder / label.audio, max_seconds=MAX_CLIP_S)) for label in labels]
     fitting = [(text, samples) for text, samples in heard if len(samples) <= window_s * SAMPLE_RATE]
     if not fitting:
         raise ResonanceError("RZ-0703", path=folder, count=len(labels), window=f"{window_s:g}")

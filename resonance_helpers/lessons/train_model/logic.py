@@ -31,7 +31,7 @@ from ...core.settings import MAX_NEW_TOKENS, TrainingSettings, plain
 from ...core.workspace import Workspace, disk_full_is_said
 from ...dataset.consent import require_consent
 from ...dataset.index import Utterance, data_hash, load_utterances
-from ...dataset.splits import DevSplit, Split, hold_out_dev, split_utterances
+from ...dataset.splits import DevSplit, Split, hold_out_dev, split_utterances, write_split
 from ...scoring.text import normalise
 from .data import Draws, augmented_table, feature_table
 from .forecast import fewest_steps
@@ -79,7 +79,7 @@ def train(
     weights = adapter.add_fresh(speech, settings.lora).get_nb_trainable_parameters()
     with only_training(workspace):
         log = RunLog(workspace, _plan(speech, settings, split, window_s))
-        log.used(split, dev, too_long)
+        write_split(log.folder, split.train, dev.dev, split, too_long)
         if on_event:
             log.tell_again(settings.all_steps, on_event)
         spent = log.history[-1].seconds if log.history else 0.0  # before the run was killed

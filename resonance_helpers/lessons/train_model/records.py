@@ -33,10 +33,8 @@ from ...core.workspace import (
     write_json,
     write_text,
 )
-from ...dataset.index import Utterance
-from ...dataset.splits import DevSplit, Split
 
-FACTS, SPLIT, HISTORY, GUESSES = "run.json", "split.json", "history.jsonl", "guesses.jsonl"
+FACTS, HISTORY, GUESSES = "run.json", "history.jsonl", "guesses.jsonl"
 PLAN, CHOSEN, CHECKPOINTS = "plan.json", "chosen.json", "checkpoints"
 TENSORBOARD = "tensorboard"
 MEASURED = ("loss", "dev_cer", "dev_loss", "learning_rate")  # of a ``Point``
@@ -189,11 +187,6 @@ class RunLog:
         self.chosen = phase
         write_json(self.folder / CHOSEN, phase)
 
-    def used(self, split: Split, dev: DevSplit, left_out: Sequence[Utterance]) -> None:
-        """Which recording is used for what, by the names that labels.json gives them."""
-        parts = {"train": split.train, "dev": dev.dev, "known": split.seen, "new": split.unseen, "left_out": left_out}
-        write_json(self.folder / SPLIT, {name: [u.audio for u in part] for name, part in parts.items()})
-
     def add(self, point: Point, guesses: tuple[Guess, ...] = ()) -> None:
         self.history.append(point)
         self.guesses += guesses
@@ -233,17 +226,6 @@ def read_run(run_dir: Path) -> TrainingResult:
             **facts,
         )
     except (OSError, ValueError, TypeError) as error:
-        raise ResonanceError("RZ-0620", path=run_dir) from error
-
-
-def read_split(run_dir: Path) -> dict[str, list[str]]:
-    """part (train, dev, known, new, left_out) → the recordings in it, as labels.json names them.
-
-    RZ-0620 when the file cannot be read.
-    """
-    try:
-        return read_json(run_dir / SPLIT, "train")
-    except (OSError, ValueError) as error:
         raise ResonanceError("RZ-0620", path=run_dir) from error
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from ...core.archives import UNPACK_ERRORS, UnpackLimits, unpack
 from ...core.messages import ResonanceError, message
-from ...core.settings import WINDOW_LADDER_S
+from ...core.settings import MAX_CLIP_S
 from ...core.workspace import (
     INCOMING,
     Workspace,
@@ -44,7 +44,7 @@ class IntakeLimits:
     file_bytes: int = 200_000_000  # half an hour as WAV from a phone
     all_bytes: int = 2_000_000_000
     ratio: float = 200.0  # a zip's; the quietest WAV shrinks to a hundredth
-    clip_s: float = WINDOW_LADDER_S[-1]  # what is longer is no single phrase
+    clip_s: float = MAX_CLIP_S  # what is longer is no single phrase
 
     def unpacking(self) -> UnpackLimits:
         return UnpackLimits(self.files, self.file_bytes, self.all_bytes, self.ratio)

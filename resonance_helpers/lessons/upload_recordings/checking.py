@@ -20,7 +20,7 @@ from ...audio import decode as audio
 from ...audio import quality as clip_quality
 from ...audio.quality import Quality, QualityLevel
 from ...core.messages import ResonanceError, message
-from ...core.settings import LIKELY_WHOLE, LONGEST_TEXT, MIN_RECORDINGS, WINDOW_LADDER_S
+from ...core.settings import LIKELY_WHOLE, LONGEST_TEXT, MAX_CLIP_S, MIN_RECORDINGS
 from ...core.workspace import Workspace, misplaced
 from ...dataset.consent import other_person
 from ...dataset.duplicates import Fingerprint, fingerprint, same_sound
@@ -33,7 +33,6 @@ from .hints import odd_paces, written_differently
 
 OnProgress = Callable[[int, int], None]
 
-_LONGEST_S = WINDOW_LADDER_S[-1]
 _NAMES_SHOWN = 20  # of files in one sentence
 _ENVELOPE_POINTS = 200  # enough for a waveform as wide as a table cell
 
@@ -104,7 +103,7 @@ class RecordingsCheck:
 
 def check(
     workspace: Workspace,
-    window_s: float = _LONGEST_S,
+    window_s: float = MAX_CLIP_S,
     on_progress: OnProgress | None = None,
     workers: int | None = None,
 ) -> RecordingsCheck:
@@ -163,7 +162,7 @@ def _look(data_dir: Path, window_s: float, match: Match) -> tuple[RecordingRow, 
     try:
         if match.source is None:
             raise ResonanceError(match.problem or "RZ-0420", **match.facts)
-        clip = audio.decode(data_dir / match.source, max_seconds=_LONGEST_S)
+        clip = audio.decode(data_dir / match.source, max_seconds=MAX_CLIP_S)
     except ResonanceError as error:
         return row(0.0, np.zeros(0, np.float32), None, "unusable", (error.code,), (str(error),)), None
     quality = clip_quality.measure(clip.samples, clip.rate)

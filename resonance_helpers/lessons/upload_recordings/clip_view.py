@@ -9,7 +9,8 @@ from scipy.signal import spectrogram
 
 from ...audio import decode as audio
 from ...audio import quality as clip_quality
-from ...core.settings import SAMPLE_RATE, WINDOW_LADDER_S
+from ...audio.segment import joined
+from ...core.settings import MAX_CLIP_S, SAMPLE_RATE
 from ...core.workspace import Workspace
 from .checking import RecordingRow
 
@@ -37,7 +38,7 @@ def load_clip_view(workspace: Workspace, row: RecordingRow) -> ClipView | None:
     """The recording of ``row``; None where the check could not read it. Raises what ``audio.load`` raises."""
     if row.source is None or row.quality is None:
         return None
-    samples = audio.load(workspace.data_dir / row.source, WINDOW_LADDER_S[-1])
+    samples = audio.load(workspace.data_dir / row.source, MAX_CLIP_S)
     sizes = np.abs(samples)
     at_ceiling = sizes >= 0.99 * sizes.max(initial=0.0) if "RZ-0512" in row.codes else np.zeros(len(samples), bool)
     return ClipView(samples, _mel(samples), _stretches(samples), np.flatnonzero(at_ceiling) / SAMPLE_RATE)
@@ -45,13 +46,9 @@ def load_clip_view(workspace: Workspace, row: RecordingRow) -> ClipView | None:
 
 def _stretches(samples: np.ndarray) -> tuple[tuple[float, float], ...]:
     stands_out = clip_quality.stands_out(clip_quality.frame_levels(samples))
-    changes = np.flatnonzero(np.diff(stands_out, prepend=False, append=False)) * clip_quality.FRAME_S
-    stretches: list[tuple[float, float]] = []
-    for start, stop in changes.reshape(-1, 2).tolist():
-        if stretches and start - stretches[-1][1] < _SAME_STRETCH_S:
-            start = stretches.pop()[0]
-        stretches.append((start, min(stop, len(samples) / SAMPLE_RATE)))
-    return tuple(stretches)
+    frame_s, end = clip_quality.FRAME_S, len(samples) / SAMPLE_RATE
+    found = joined(clip_quality.runs(stands_out).tolist(), round(_SAME_STRETCH_S / frame_s))
+    return tuple((start * frame_s, min(stop * frame_s, end)) for start, stop in found)
 
 
 def _mel(samples: np.ndarray) -> np.ndarray:

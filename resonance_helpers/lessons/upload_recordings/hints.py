@@ -19,7 +19,7 @@ import numpy as np
 from ...audio import decode as audio
 from ...audio.quality import Quality
 from ...core.messages import message
-from ...core.settings import WINDOW_LADDER_S, WINDOW_SLACK_S
+from ...core.settings import MAX_CLIP_S, WINDOW_SLACK_S
 from ...core.workspace import Workspace
 from ...scoring.text import normalise, toneless
 
@@ -115,12 +115,13 @@ def hear(
 
     Base models fail on these voices, so what is heard is only compared with the other phrases of the list.
     """
+    from ...asr.windows import window_for  # torch
+
     fitting = [row for row in rows if row.source and row.level != "unusable" and row.seconds <= speech.native_window_s]
     if not fitting:
         return ()
-    longest_s = max(row.seconds for row in fitting) + WINDOW_SLACK_S
-    window_s = min(next((rung for rung in WINDOW_LADDER_S if rung >= longest_s), longest_s), speech.native_window_s)
-    samples = [audio.load(workspace.data_dir / str(row.source), WINDOW_LADDER_S[-1]) for row in fitting]
+    window_s = window_for(max(row.seconds for row in fitting) + WINDOW_SLACK_S, speech.native_window_s)
+    samples = [audio.load(workspace.data_dir / str(row.source), MAX_CLIP_S) for row in fitting]
     heard = speech.recognise(samples, window_s, on_progress=on_progress)
     phrases = {_letters(row.text): row.text for row in fitting}
     said = Counter(words for words, _ in {(words, row.text) for row, words in zip(fitting, heard, strict=True)})

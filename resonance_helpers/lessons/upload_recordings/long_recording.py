@@ -1,8 +1,8 @@
 """One long recording, read from a list into a phone: found pause by pause, paired with the phrases, put in one by one.
 
-Somebody reads the printed list aloud and a phone records all of it. ``cut`` finds what was spoken between the longer
-pauses, ``pair`` lays the phrases of the list beside the pieces in order, and a helper listens and puts right where a
-phrase was skipped, said twice or coughed through. Only what the helper has confirmed is saved; the long recording
+The printed list is read aloud and a phone records all of it. ``segment.split_at_pauses`` finds what was spoken between
+the longer pauses, ``pair`` puts the phrases of the list beside the pieces in order, and a helper listens and corrects
+where a phrase was skipped, said twice or interrupted. Only what the helper has confirmed is saved; the long recording
 itself stays as it came, in ``DATA_DIR/long_recordings``, which lesson 04 does not count among the recordings.
 """
 
@@ -12,14 +12,13 @@ import hashlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from ...audio import decode as audio
-from ...audio.quality import FRAME_S, frame_levels, has_speech, stands_out
+from ...audio.segment import CutOptions, Stretch
 from ...core.messages import ResonanceError
 from ...core.settings import AUDIO_SUFFIXES, SAMPLE_RATE
 from ...core.workspace import LONG_RECORDINGS, Workspace, files_in, replacing
@@ -27,26 +26,7 @@ from ...dataset.index import file_hash, is_recording, repaired
 from ...dataset.labels import Label, read_labels
 from ...dataset.takes import add_take
 
-_FRAME = round(FRAME_S * SAMPLE_RATE)  # samples
-_SYLLABLES_S = 0.3  # sounds nearer than this belong together whatever the pause: the closure of a consonant
-_LOUD_SHARE = 99  # per cent of the frames are not louder; above it is a slammed door, which must not hide soft phrases
 _MARK = 8  # hex digits of a recording's hash that its takes carry in their session
-
-
-@dataclass(frozen=True)
-class CutOptions:
-    """How a long recording is taken apart. Times in seconds."""
-
-    # Of phrases 1.5–3 s apart, some with a hesitation of 1 s inside, 98 % came out whole at this pause, 80 % at 1.0.
-    pause_s: float = 1.4  # between two phrases
-    shortest_s: float = 0.125  # of sound, alone: a switch or a page turned is over sooner, the shortest syllable later
-    margin_s: float = 0.3  # of quiet kept at both ends: a soft first or last sound is below the level of a frame
-    max_seconds: float = 1800.0  # 120 phrases at ten seconds, and rests; 115 MB of samples
-
-    def __post_init__(self) -> None:
-        for name, least, most in (("pause_s", 0.3, 10.0), ("shortest_s", 0.0, 1.0), ("margin_s", 0.0, 1.0)):
-            if not least <= getattr(self, name) <= most:
-                raise ResonanceError("RZ-0001", name=name, value=getattr(self, name), allowed=f"{least:g}–{most:g}")
 
 
 @dataclass(frozen=True)
@@ -65,19 +45,6 @@ class LongRecording:
     def session(self) -> str:
         """What its takes say in labels.json: the file's name, and the mark by which the same content is known again."""
         return f"{Path(self.name).stem} #{self.sha256[:_MARK]}"
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Samples ``start`` to ``stop`` of a recording: something said, quiet, or a sound too short to be speech."""
-
-    start: int
-    stop: int
-    kind: Literal["speech", "quiet", "click"]
-
-    @property
-    def seconds(self) -> float:
-        return (self.stop - self.start) / SAMPLE_RATE
 
 
 # ── The recording ────────────────────────────────────────────────────────────
@@ -115,80 +82,9 @@ def keep(workspace: Workspace, name: str, content: bytes | memoryview) -> Path:
     return path
 
 
-def read(path: Path, options: CutOptions = CutOptions()) -> LongRecording:
+def read(path: Path, options: CutOptions | None = None) -> LongRecording:
     """Decode ``path``. Raises what ``audio.decode`` raises: RZ-0504 above ``options.max_seconds``."""
-    return LongRecording(path.name, file_hash(path), audio.load(path, options.max_seconds))
-
-
-# ── Pieces ───────────────────────────────────────────────────────────────────
-def cut(samples: np.ndarray, options: CutOptions = CutOptions()) -> tuple[Stretch, ...]:
-    """``samples`` (n,), 16 kHz mono, as stretches in order that leave out nothing: what was said between pauses of
-    ``options.pause_s``, each with a margin of quiet, and what lies between. Empty for no samples."""
-    if not len(samples):
-        return ()
-    bursts, clicks = _sounds(samples, options)
-    spoken = _joined(bursts, round(options.pause_s / FRAME_S))
-    edges = _with_margins(spoken, len(samples), round(options.margin_s / FRAME_S))
-    stretches, end = [], 0
-    for start, stop in [*edges, (len(samples), len(samples))]:
-        if start > end:
-            heard = any(end <= click * _FRAME < start for click, _ in clicks)
-            stretches.append(Stretch(end, start, "click" if heard else "quiet"))
-        if stop > start:
-            stretches.append(Stretch(start, stop, "speech"))
-        end = stop
-    return tuple(stretches)
-
-
-def pause_for(samples: np.ndarray, count: int, options: CutOptions = CutOptions()) -> float | None:
-    """The pause in seconds at which ``cut`` finds ``count`` pieces, halfway between the shortest pause that is cut at
-    and the longest that is not; None where no pause does."""
-    bursts, _ = _sounds(samples, options)
-    if count < 2 or len(bursts) < count:
-        return None
-    gaps = sorted((after[0] - before[1] for before, after in pairwise(bursts)), reverse=True)
-    shortest_cut, longest_left = gaps[count - 2], (*gaps, round(_SYLLABLES_S / FRAME_S))[count - 1]
-    if shortest_cut == longest_left:
-        return None
-    return (shortest_cut + longest_left + 1) // 2 * FRAME_S
-
-
-_Frames = tuple[int, int]  # from, to
-
-
-def _sounds(samples: np.ndarray, options: CutOptions) -> tuple[list[_Frames], list[_Frames]]:
-    """Bursts of syllables, and sounds too short to be one, which must not hide the pause that they fall into."""
-    if not has_speech(samples):
-        return [], []
-    levels = frame_levels(samples)
-    sound = stands_out(np.minimum(levels, np.percentile(levels, _LOUD_SHARE)))
-    changes = np.flatnonzero(np.diff(sound, prepend=False, append=False)).tolist()
-    bursts = _joined(list(zip(changes[::2], changes[1::2], strict=True)), round(_SYLLABLES_S / FRAME_S))
-    long_enough = {burst: sound[slice(*burst)].sum() * FRAME_S >= options.shortest_s for burst in bursts}
-    return [each for each in bursts if long_enough[each]], [each for each in bursts if not long_enough[each]]
-
-
-def _joined(runs: Sequence[_Frames], gap: int) -> list[_Frames]:
-    """``runs`` with those less than ``gap`` frames apart made one."""
-    joined: list[_Frames] = []
-    for start, stop in runs:
-        if joined and start - joined[-1][1] < gap:
-            joined[-1] = (joined[-1][0], stop)
-        else:
-            joined.append((start, stop))
-    return joined
-
-
-def _with_margins(runs: Sequence[_Frames], length: int, margin: int) -> list[tuple[int, int]]:
-    """``runs`` of frames as samples, wider by ``margin`` frames but never past the middle of a pause."""
-    if not runs:
-        return []
-    last = length // _FRAME
-    stops = [0, *((before[1] + after[0] + 1) // 2 for before, after in pairwise(runs)), last]
-    wider = [
-        (max(a - margin, low), min(b + margin, high)) for (a, b), (low, high) in zip(runs, pairwise(stops), strict=True)
-    ]
-    return [(start * _FRAME, stop * _FRAME) for start, stop in wider]
+    return LongRecording(path.name, file_hash(path), audio.load(path, (options or CutOptions()).max_seconds))
 
 
 # ── Pieces and phrases ───────────────────────────────────────────────────────

@@ -10,6 +10,8 @@ from typing import Any, get_args
 
 import ipywidgets as widgets
 
+from ...audio import segment
+from ...audio.segment import CutOptions
 from ...core.messages import message
 from ...core.settings import SAMPLE_RATE
 from ...core.workspace import Workspace, make_folder
@@ -19,8 +21,8 @@ from ...ui.output import player, show_in
 from ...ui.progress_bar import duration
 from . import arrivals, long_recording
 from .forms import NARROW, STYLE, WIDE, FormRow, Pages, Panel
-from .long_recording import CutOptions, Pairing, State
 from .long_recording import LongRecording as Recording
+from .long_recording import Pairing, State
 
 
 class _PieceRow(FormRow):
@@ -110,7 +112,7 @@ class LongRecordingForm(Panel):
         self._say(self.news, "", message("phone.busy"))
         options = CutOptions(pause_s=self.pause.value)
         self.recording = recording = long_recording.read(self.chosen.value, options)
-        stretches = long_recording.cut(recording.samples, options)
+        stretches = segment.split_at_pauses(recording.samples, options)
         self.pairing = long_recording.pair(stretches, self.phrases)
         long_recording.clear_pieces(self.workspace)
         self.again.value = False
@@ -129,7 +131,7 @@ class LongRecordingForm(Panel):
             "phrases": wanted,
         }
         lines = [message("phone.long.found", **facts) if pieces else message("phone.long.nothing")]
-        better = long_recording.pause_for(recording.samples, wanted) if pieces != wanted else None
+        better = segment.pause_for(recording.samples, wanted) if pieces != wanted else None
         self.suggested.layout.display = "none" if better is None else ""
         if better is not None:
             self.suggested.description = message("phone.long.suggest.button", pause=better)

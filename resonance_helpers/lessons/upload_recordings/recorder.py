@@ -20,12 +20,12 @@ from IPython.display import display
 
 from ...audio.decode import to_pcm16
 from ...core.messages import ResonanceError, catalogue, message
-from ...core.settings import SAMPLE_RATE
+from ...core.settings import MAX_CLIP_S, SAMPLE_RATE
 from ...core.workspace import Workspace
 from ...dataset.phrases.lists import Phrase
 from ...ui.fallback import bundle
 from ...ui.html import Markup, escape, stack
-from .session import LONGEST_S, SavedTake, Session
+from .session import SavedTake, Session
 
 _HERE = Path(__file__).parent
 _PREFIX = "recorder."
@@ -95,7 +95,7 @@ class Recorder(anywidget.AnyWidget):
             self.session.day = content["day"]
         samples = np.frombuffer(buffers[0], dtype="<i2").astype(np.float32) / 32768.0
         kept = self.session.keep(samples, rate, redo=bool(content.get("redo")))
-        full = [message("recorder.full", longest=f"{LONGEST_S:g}")] if content.get("full") else []
+        full = [message("recorder.full", longest=f"{MAX_CLIP_S:g}")] if content.get("full") else []
         self._show([*full, *_news(kept)], "retry" if kept.retry else "saved")
 
     def _next(self) -> None:
@@ -119,7 +119,7 @@ class Recorder(anywidget.AnyWidget):
             told = message("recorder.unreadable")
             halted = {"stage": "unreadable", "told": told, "sound": False, "back": False}
             picture = self.state | halted | {"mark": "error", "news": list(dict.fromkeys([*news, str(error)]))}
-        self.state = picture | {"turn": self._turn, "longest_s": LONGEST_S}
+        self.state = picture | {"turn": self._turn, "longest_s": MAX_CLIP_S}
 
     def _picture(self, stage: str) -> dict[str, Any]:
         session, progress = self.session, self.session.progress

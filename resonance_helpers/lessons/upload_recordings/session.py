@@ -19,7 +19,7 @@ from ...audio import decode as audio
 from ...audio import quality as clip_quality
 from ...audio.quality import QualityLevel
 from ...core.messages import ResonanceError
-from ...core.settings import SAMPLE_RATE, WINDOW_LADDER_S
+from ...core.settings import MAX_CLIP_S, SAMPLE_RATE
 from ...core.workspace import Workspace
 from ...dataset import phrases
 from ...dataset.labels import Label, read_labels
@@ -28,7 +28,6 @@ from ...dataset.takes import add_take, are_marked, put_take
 from ...scoring.text import normalise
 
 SHORTEST_S = 0.3  # shorter is a touch of the key; 不 alone takes that long
-LONGEST_S = WINDOW_LADDER_S[-1]  # of one take; the model hears no more at once
 RETRIES = 2  # that are suggested for one take; more would tire
 REST_AFTER = 10  # takes of a day
 
@@ -138,7 +137,7 @@ class Session:
         """
         heard = _checked(samples, rate)
         quality = clip_quality.measure(heard)
-        level, codes = clip_quality.judge(quality, LONGEST_S)
+        level, codes = clip_quality.judge(quality, MAX_CLIP_S)
         before = self._tries.get(self.phrase.text) or (self._newest() if redo else None)
         new = _Try(_NO_LABEL, level, _rank(level, codes, quality), before.count + 1 if before else 1)
         replaced = None if before is None else redo or new.rank < before.rank
@@ -149,7 +148,7 @@ class Session:
         best = replace(before if before and not replaced else new, label=label, count=new.count)
         self._tries[self.phrase.text] = best
         reasons = tuple(
-            clip_quality.explain(code, quality, LONGEST_S, label.audio.rpartition("/")[2]) for code in codes
+            clip_quality.explain(code, quality, MAX_CLIP_S, label.audio.rpartition("/")[2]) for code in codes
         )
         return SavedTake(label, level, reasons, replaced, best.level != "ok" and best.count <= RETRIES)
 
@@ -173,7 +172,7 @@ class Session:
     def sound(self) -> np.ndarray | None:
         """The newest take of the phrase, float32 (n,) at 16 kHz; None where there is none. Raises as ``audio.load``."""
         taken = self._taken().get(normalise(self.phrase.text))
-        return audio.load(self.workspace.data_dir / taken[-1].audio, LONGEST_S) if taken else None
+        return audio.load(self.workspace.data_dir / taken[-1].audio, MAX_CLIP_S) if taken else None
 
     def _remember(self) -> None:
         """A take of today is a try at this phrase that may be recorded again, also after the browser was closed."""
@@ -186,8 +185,8 @@ class Session:
         taken = self._taken().get(normalise(self.phrase.text), ())
         if not taken or not _DAY.fullmatch(taken[-1].session or "") or not taken[-1].audio.endswith(".wav"):
             return None
-        quality = clip_quality.measure(audio.load(self.workspace.data_dir / taken[-1].audio, LONGEST_S))
-        level, codes = clip_quality.judge(quality, LONGEST_S)
+        quality = clip_quality.measure(audio.load(self.workspace.data_dir / taken[-1].audio, MAX_CLIP_S))
+        level, codes = clip_quality.judge(quality, MAX_CLIP_S)
         return _Try(taken[-1], level, _rank(level, codes, quality))
 
     def _find(self, start: int) -> Stage:
@@ -233,10 +232,10 @@ def _checked(samples: np.ndarray, rate: int) -> np.ndarray:
     seconds = len(samples) / rate
     if seconds < SHORTEST_S:
         raise ResonanceError("RZ-0430", seconds=f"{seconds:.1f}", shortest=SHORTEST_S)
-    if seconds > LONGEST_S + 1:  # what is on the way when the browser stops
-        raise ResonanceError("RZ-0431", seconds=f"{seconds:.0f}", longest=f"{LONGEST_S:g}")
-    heard = audio.resample(samples[: round(LONGEST_S * rate)], rate)
-    if clip_quality.judge(clip_quality.measure(heard), LONGEST_S)[0] == "unusable":
+    if seconds > MAX_CLIP_S + 1:  # what is on the way when the browser stops
+        raise ResonanceError("RZ-0431", seconds=f"{seconds:.0f}", longest=f"{MAX_CLIP_S:g}")
+    heard = audio.resample(samples[: round(MAX_CLIP_S * rate)], rate)
+    if clip_quality.judge(clip_quality.measure(heard), MAX_CLIP_S)[0] == "unusable":
         raise ResonanceError("RZ-0432")
     if not clip_quality.has_speech(heard):
         raise ResonanceError("RZ-0434")

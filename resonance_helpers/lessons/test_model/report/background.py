@@ -11,8 +11,9 @@ from typing import Any
 from .... import __version__
 from ....asr.manifest import Manifest, read_manifest
 from ....core.workspace import Workspace, read_json
+from ....dataset.splits import read_split
 from ...train_model.charts import effects_in_words
-from ...train_model.records import FACTS, read_split
+from ...train_model.records import FACTS
 from ..takes import Takes, examine
 
 _HASH_SHOWN = 12  # characters; enough to tell two sets of recordings apart

@@ -25,7 +25,7 @@ def document() -> str:
 
 
 def test_the_document_is_the_one_that_apps_were_promised() -> None:
-    """A change on purpose is written with ``python tests/test_service_openapi.py``, and reviewed like code."""
+    """A change on purpose is written with ``python tests/service/test_openapi.py``, and reviewed like code."""
     assert document() == SNAPSHOT.read_text(encoding="utf-8")
 
 

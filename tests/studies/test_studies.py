@@ -25,8 +25,8 @@ from resonance_helpers.core.messages import LANGUAGES, message
 from resonance_helpers.core.settings import PRACTICE_MODEL, TrainingSettings
 from resonance_helpers.dataset.index import load_utterances
 from resonance_helpers.dataset.labels import read_labels, write_labels
+from resonance_helpers.dataset.splits import read_split
 from resonance_helpers.lessons import train_model as training
-from resonance_helpers.lessons.train_model.records import read_split
 from resonance_helpers.scoring.error_rates import score
 from resonance_helpers.scoring.learning_curve import WORTH, CurvePoint, Gain
 from resonance_helpers.scoring.text import normalise, toneless

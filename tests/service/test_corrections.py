@@ -16,7 +16,7 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from serving import HTTP, TOKEN, Voices, make_adapter, post, refused, running, sound
+from serving import CONSENT, HTTP, KEY, TOKEN, Voices, make_adapter, post, refused, running, sound
 
 from resonance_helpers import ResonanceError
 from resonance_helpers.audio.decode import load, write_wav
@@ -31,28 +31,6 @@ from resonance_helpers.service.app import ANSWER_HEADER, create_app
 from resonance_helpers.service.corrections import Corrections
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key
 from resonance_helpers.service.registry import AdapterRegistry
-
-KEY = {"Authorization": f"Bearer {TOKEN}", "Accept-Language": "en"}
-CONSENT = {
-    "version": "1",
-    "person": "x",
-    "given_by": "x",
-    "relationship": "self",
-    "assent": True,
-    "purposes": ["training", "corrections"],
-    "processor": "this machine",
-    "date": "2026-11-23",
-}
-
-
-@pytest.fixture
-def data(converted_sample: Workspace, tmp_path: Path) -> Path:
-    """The recordings of alice, who agreed to corrections, and of bob, who did not."""
-    for patient, purposes in (("alice", CONSENT["purposes"]), ("bob", ["training"])):
-        folder = tmp_path / "data" / patient
-        shutil.copytree(converted_sample.data_dir, folder)
-        (folder / "consent.json").write_text(json.dumps(CONSENT | {"person": patient, "purposes": purposes}))
-    return tmp_path / "data"
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from resonance_helpers.core.workspace import NotJson, read_json
 from resonance_helpers.dataset.consent import read_consent
 from resonance_helpers.dataset.index import read_index
 from resonance_helpers.dataset.labels import read_labels
+from resonance_helpers.dataset.splits import read_split
 from resonance_helpers.lessons.test_model import logic as evaluation
-from resonance_helpers.lessons.train_model.records import read_run, read_split
+from resonance_helpers.lessons.train_model.records import read_run
 from resonance_helpers.service.keys import read_keys
 
 DEEP = 100_000

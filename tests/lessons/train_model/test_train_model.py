@@ -24,10 +24,11 @@ from resonance_helpers.core.workspace import REPOSITORY
 from resonance_helpers.dataset.consent import Consent, write_consent
 from resonance_helpers.dataset.index import Utterance, load_utterances
 from resonance_helpers.dataset.labels import read_labels, write_labels
+from resonance_helpers.dataset.splits import read_split
 from resonance_helpers.lessons import train_model as training
 from resonance_helpers.lessons.test_model import logic as evaluation
 from resonance_helpers.lessons.train_model.data import collate, feature_table
-from resonance_helpers.lessons.train_model.records import Point, best_point, read_split
+from resonance_helpers.lessons.train_model.records import Point, best_point
 
 Trained = tuple[Workspace, training.TrainingResult, list[training.Event]]
 SHORT = TrainingSettings(steps=12, eval_every=6, warmup_steps=2, augment=())

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving import HTTP, TOKEN, Voices, make_adapter, post, refused, running
-from test_service_corrections import CONSENT, KEY, data
+from serving import CONSENT, HTTP, KEY, TOKEN, Voices, make_adapter, post, refused, running
 
 from resonance_helpers.core.messages import LANGUAGES, catalogue
 from resonance_helpers.core.settings import ServiceSettings
@@ -20,7 +19,6 @@ from resonance_helpers.service.app import ANSWER_HEADER, create_app
 from resonance_helpers.service.keys import KEYS_FILE, Keyring, make_key
 from resonance_helpers.service.registry import AdapterRegistry
 
-__all__ = ["data"]  # a fixture of the corrections
 PAGE = Path(page_routes.__file__).parent / "page"
 SOURCES = {path.name: path.read_text(encoding="utf-8") for path in PAGE.iterdir()}
 NOT_SERVED = [

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from canned import canned, healthy, http
 from fastapi import FastAPI
 from serving import SHOWN, TOKEN, Voices, make_adapter, running, sound
-from test_client import canned, http
-from test_service_tls import serving as serving_tls
 from typer.testing import CliRunner
 
 from resonance_helpers.cli import app as cli
@@ -104,7 +103,7 @@ def test_a_closed_port() -> None:
 def test_http_and_https_mixed_up_and_a_certificate_of_nobody(url: str, tmp_path: Path) -> None:
     assert "http://" in failed(check_service(url.replace("http:", "https:"), TOKEN), "tls", "RZ-1004")
     made = self_signed(tmp_path, "127.0.0.1")
-    with serving_tls(made) as port:
+    with healthy(made) as port:
         assert "https://" in failed(check_service(f"http://127.0.0.1:{port}", TOKEN), "tls", "RZ-1004")
         assert "certificate.pem" in failed(check_service(f"https://127.0.0.1:{port}", TOKEN), "tls", "RZ-1005")
         trusted = check_service(f"https://127.0.0.1:{port}", TOKEN, ca_file=made.file)

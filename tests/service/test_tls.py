@@ -9,13 +9,10 @@ import ssl
 import stat
 import subprocess
 import sys
-import threading
-import time
 import urllib.error
 import urllib.request
 from collections import namedtuple
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,7 +20,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-import uvicorn
+from canned import healthy
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -32,7 +29,6 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from fastapi import FastAPI
 from serving import make_adapter
 from typer.testing import CliRunner
 
@@ -209,24 +205,6 @@ def test_without_tls_nothing_is_made(tmp_path: Path) -> None:
 
 
 # ── On the line ──────────────────────────────────────────────────────────────
-@contextmanager
-def serving(certificate: Certificate | None) -> Iterator[int]:
-    """Something that answers ``/health`` over https as the service does; gives its port."""
-    app = FastAPI()
-    app.get("/health")(lambda: {"status": "ok"})
-    with server_module.listen("127.0.0.1", 0) as listening:
-        server = uvicorn.Server(server_module.uvicorn_config(app, certificate))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        try:
-            yield listening.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join()
-
-
 def asked(url: str, ca_file: Path | None = None) -> str:
     """The code of a failure, or ``ok``."""
     try:
@@ -240,17 +218,17 @@ def test_a_client_trusts_the_certificate_that_it_was_given_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, other = (self_signed(tmp_path / name, "127.0.0.1") for name in ("made", "other"))
-    with serving(made) as port:
+    with healthy(made) as port:
         for url in (f"https://127.0.0.1:{port}", f"https://localhost:{port}"):
             assert asked(url, made.file) == "ok"
             assert asked(url, other.file) == asked(url) == "RZ-1005"
         assert asked(f"http://127.0.0.1:{port}", made.file) == "RZ-1004"
         assert answers(port, trusting(made.file)) and not answers(port, trusting(other.file))
-    with serving(None) as port:
+    with healthy(None) as port:
         assert asked(f"https://127.0.0.1:{port}", made.file) == "RZ-1004"
     monkeypatch.setattr(certificates, "names_of_this_machine", lambda host: frozenset({"elsewhere.example"}))
     elsewhere = self_signed(tmp_path / "elsewhere", "127.0.0.1")
-    with serving(elsewhere) as port:  # a client on another machine asks for a name; the parent knows the very file
+    with healthy(elsewhere) as port:  # a client on another machine asks for a name; the parent knows the very file
         assert asked(f"https://127.0.0.1:{port}", elsewhere.file) == "RZ-1005"
         assert answers(port, trusting(elsewhere.file))
 
@@ -264,7 +242,7 @@ def answers(port: int, context: ssl.SSLContext) -> bool:
 
 
 def test_old_tls_is_not_spoken(tmp_path: Path) -> None:
-    with serving(self_signed(tmp_path, "127.0.0.1")) as port:
+    with healthy(self_signed(tmp_path, "127.0.0.1")) as port:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with pytest.warns(DeprecationWarning):

@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -16,9 +16,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
-from test_service import SHORT, SHOWN, TOKEN, Voices, make_adapter, running
+from canned import GOOD, canned, http, service_that_says
+from serving import SHORT, SHOWN, TOKEN, Voices, make_adapter, running
 
 from resonance_helpers import ResonanceError, Workspace
 from resonance_helpers.client import (
@@ -45,9 +44,6 @@ from resonance_helpers.service.registry import AdapterRegistry
 NEVER = Retries(times=0)
 
 
-GOOD = {"text": "好", "uncertain": None, "duration": 1.0, "seconds": 0.1, "model": "m"}
-
-
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The real service for alice and bob, taking at most 100 kB."""
@@ -57,41 +53,6 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     app = create_app(Voices, AdapterRegistry(root), Keyring(TOKEN), ServiceSettings(max_body_bytes=100_000))
     with running(app) as address:
         yield address
-
-
-@contextmanager
-def canned(
-    answer: bytes, wrap: Callable[[socket.socket], socket.socket] = lambda s: s
-) -> Iterator[tuple[str, bytearray]]:
-    """A server that reads a request and sends ``answer``; gives host:port and what it was sent."""
-    received = bytearray()
-
-    def run() -> None:
-        while True:
-            try:
-                connection, _ = listening.accept()
-            except OSError:  # closed: the test is over
-                return
-            try:
-                with wrap(connection) as talking:
-                    talking.settimeout(0.3)
-                    while chunk := talking.recv(65_536):
-                        received.extend(chunk)
-                        if received.endswith(b"--\r\n") or received.startswith(b"GET"):
-                            break
-                    talking.sendall(answer)
-            except OSError:  # the client left, or it did not speak our protocol
-                connection.close()
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        threading.Thread(target=run, daemon=True).start()
-        yield f"127.0.0.1:{listening.getsockname()[1]}", received
-        listening.shutdown(socket.SHUT_RDWR)
-
-
-def http(status: str, body: str = "", *headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body.encode())}", "Connection: close", *headers]
-    return ("\r\n".join(lines) + f"\r\n\r\n{body}").encode()
 
 
 def failure(
@@ -163,22 +124,6 @@ def outcome(address: str, retries: Retries) -> Transcript | str:
             return client.transcribe(SHORT, "alice")
         except ResonanceError as error:
             return error.code
-
-
-@contextmanager
-def service_that_says(*statuses: int, **headers: str) -> Iterator[tuple[str, list[bytes]]]:
-    """A real server that answers with ``statuses`` in turn, then with 200; gives its address and what was uploaded."""
-    app, got = FastAPI(), list[bytes]()
-
-    @app.post("/transcribe")
-    async def transcribe(request: Request) -> JSONResponse:
-        form = await request.form()
-        got.append(await form["file"].read())  # type: ignore[union-attr]
-        left = statuses[(len(got) - 1) % (len(statuses) + 1) :]
-        return JSONResponse({"code": "x"}, left[0], headers) if left else JSONResponse(GOOD)
-
-    with running(app, until_ready=False) as address:
-        yield address, got
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -80,7 +80,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     make_adapter(folder / "adapter", "alice")
     certificate = prepare(request.param == "https", folder, "127.0.0.1")
     (folder / "program.py").write_text(SERVER)
-    environment = _environment("") | {"PYTHONPATH": f"{REPOSITORY}:{Path(__file__).parent}"}
+    environment = _environment("") | {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests' / 'support'}"}
     command = [sys.executable, str(folder / "program.py"), str(folder), request.param]
     trust = trusting(certificate.file) if certificate else False
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:

@@ -31,6 +31,17 @@ from resonance_helpers.service.problems import STATUS
 TOKEN = "a-key-for-tests-only"
 ANSWERS = {"alice": "我想喝水", "bob": "幫我開燈"}  # bob's model writes Traditional characters
 SHOWN = {"alice": "我想喝水", "bob": "帮我开灯"}
+KEY = {"Authorization": f"Bearer {TOKEN}", "Accept-Language": "en"}
+CONSENT = {  # of somebody who agreed to corrections
+    "version": "1",
+    "person": "x",
+    "given_by": "x",
+    "relationship": "self",
+    "assent": True,
+    "purposes": ["training", "corrections"],
+    "processor": "this machine",
+    "date": "2026-11-23",
+}
 
 
 HTTP = httpx.Client(trust_env=False)  # one for all: making one costs more than a request

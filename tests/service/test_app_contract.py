@@ -13,8 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from canned import service_that_says
 from serving import SHOWN, TOKEN, Voices, post, running, sound
-from test_client import service_that_says
 
 from resonance_helpers.client.calls import ANSWER_HEADER, LATER
 from resonance_helpers.core.settings import AUDIO_SUFFIXES, ServiceSettings

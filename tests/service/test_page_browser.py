@@ -1,6 +1,6 @@
 """The phone page in Chromium, with a microphone that plays a recording: the way to the text, and all that may fail.
 
-``RESONANCE_PICTURES=docs pytest tests/test_page_browser.py`` makes the pictures of the documentation anew.
+``RESONANCE_PICTURES=docs pytest tests/service/test_page_browser.py`` makes the pictures of the documentation anew.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serving import TOKEN, Voices, make_adapter, running
-from test_service_corrections import CONSENT
+from serving import CONSENT, TOKEN, Voices, make_adapter, running
 
 from resonance_helpers import Workspace, open_workspace
 from resonance_helpers.asr.whisper import Hypothesis
@@ -476,7 +475,7 @@ def test_no_word_is_broken(doubting: str, open_page: Open) -> None:
 
 
 def test_the_pictures_in_the_documentation_are_small_and_shown() -> None:
-    folder = Path(__file__).resolve().parents[1] / "docs"
+    folder = Path(__file__).resolve().parents[2] / "docs"
     for name in ("page-phone.png", "page-desktop.png"):
         assert 5_000 < (folder / name).stat().st_size <= 150_000
         for page in ("app-contract.md", "app-contract.zh.md"):

@@ -54,7 +54,7 @@ def test_weights_are_chosen_before_the_rest() -> None:
 
 @pytest.mark.real
 def test_real_weights_hash_in_seconds() -> None:
-    folder = Path(__file__).parents[2] / "shared" / "models" / "whisper-base"
+    folder = Path(__file__).parents[3] / "shared" / "models" / "whisper-base"
     if not folder.is_dir():
         pytest.skip("../shared/models/whisper-base is not here")
     import torch  # noqa: F401  (its import is not what is measured)

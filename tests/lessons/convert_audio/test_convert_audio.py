@@ -20,7 +20,7 @@ from resonance_helpers.dataset.index import Recordings, load_utterances, read_in
 from resonance_helpers.dataset.labels import read_labels
 from resonance_helpers.lessons.convert_audio import logic as conversion
 
-IMPAIRED = Path(__file__).resolve().parents[2] / "shared" / "speech" / "impaired_speaker"
+IMPAIRED = Path(__file__).resolve().parents[4] / "shared" / "speech" / "impaired_speaker"
 
 
 @pytest.fixture

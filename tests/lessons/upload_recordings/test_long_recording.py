@@ -17,19 +17,12 @@ from resonance_helpers import ResonanceError, Workspace
 from resonance_helpers.audio import decode as audio
 from resonance_helpers.audio import quality as clip_quality
 from resonance_helpers.audio.decode import read_wav
+from resonance_helpers.audio.segment import CutOptions, Stretch, pause_for, split_at_pauses
 from resonance_helpers.core.settings import SAMPLE_RATE
 from resonance_helpers.dataset.index import Recordings
 from resonance_helpers.dataset.labels import read_labels
 from resonance_helpers.lessons.upload_recordings import long_recording
-from resonance_helpers.lessons.upload_recordings.long_recording import (
-    CutOptions,
-    LongRecording,
-    Pairing,
-    Stretch,
-    cut,
-    pair,
-    pause_for,
-)
+from resonance_helpers.lessons.upload_recordings.long_recording import LongRecording, Pairing, pair
 
 Span = tuple[int, int]
 NOISE = np.random.default_rng(5).normal(0, 1, 1 << 20).astype(np.float32)
@@ -53,7 +46,7 @@ def said(seconds: float = 1.5, pitch: float = 180.0, level: float = 0.4) -> np.n
 
 
 def spoken(samples: np.ndarray, options: CutOptions | None = None) -> list[Stretch]:
-    return [stretch for stretch in cut(samples, options or CutOptions()) if stretch.kind == "speech"]
+    return [stretch for stretch in split_at_pauses(samples, options or CutOptions()) if stretch.kind == "speech"]
 
 
 def right(pieces: list[Stretch], spans: list[Span]) -> int:
@@ -84,7 +77,7 @@ def test_every_phrase_is_one_piece_with_quiet_around_it() -> None:
 def test_no_sample_is_lost(gaps: list[float], seconds: list[float], pause: float, odd: int) -> None:
     samples, _ = read_aloud([said(s) for s in seconds[: len(gaps) - 1]], gaps)
     samples = np.concatenate([samples, NOISE[:odd] * np.float32(1e-3)])
-    stretches = cut(samples, CutOptions(pause_s=pause))
+    stretches = split_at_pauses(samples, CutOptions(pause_s=pause))
     assert [0, *(each.stop for each in stretches)] == [*(each.start for each in stretches), len(samples)]
     assert all(each.stop > each.start for each in stretches)
     assert all(a.kind != b.kind for a, b in pairwise(stretches) if a.kind != "speech")
@@ -107,7 +100,7 @@ def test_a_click_hides_no_pause_and_is_named() -> None:
     samples, spans = read_aloud([said(), said()], [1.0, 2.0, 1.0])
     middle = (spans[0][1] + spans[1][0]) // 2
     samples[middle : middle + 800] += said(1.0)[2000:2800]
-    stretches = cut(samples)
+    stretches = split_at_pauses(samples)
     assert [each.kind for each in stretches] == ["quiet", "speech", "click", "speech", "quiet"]
     assert stretches[2].start < middle < stretches[2].stop
 
@@ -273,7 +266,7 @@ def test_only_what_is_confirmed_is_saved_and_the_recording_stays(
     workspace: Workspace, recording: LongRecording
 ) -> None:
     before = snapshot(workspace.data_dir)
-    paired = pair(cut(recording.samples), PHRASES)
+    paired = pair(split_at_pauses(recording.samples), PHRASES)
     assert not long_recording.save(workspace, recording, paired).added and snapshot(workspace.data_dir) == before
     saved = long_recording.save(workspace, recording, paired.confirm(0).drop(1).confirm(2, "不要了"))
     assert [(label.audio, label.text) for label in saved.added] == [
@@ -290,7 +283,7 @@ def test_only_what_is_confirmed_is_saved_and_the_recording_stays(
 def test_the_same_recording_again_is_noticed_and_nothing_is_doubled(
     workspace: Workspace, recording: LongRecording
 ) -> None:
-    paired = pair(cut(recording.samples), PHRASES).confirm(0).confirm(1)
+    paired = pair(split_at_pauses(recording.samples), PHRASES).confirm(0).confirm(1)
     assert not long_recording.taken_before(workspace, recording)
     first = long_recording.save(workspace, recording, paired)
     renamed = replace(recording, name="另一个名字.wav")
