@@ -8,7 +8,6 @@ _HOMES = {
     "charts": ("learning_curve_chart", "learning_curve_lines"),
     "cross_validation": ("CrossValidation", "cross_validate"),
     "curve": ("LearningCurve", "learning_curve"),
-    "e2e": ("whole_way",),
     "erase.forget": ("Erasure", "Found", "Removed"),
     "lessons": ("LessonResult", "OnLesson", "Summary", "lesson_paths", "read_summary", "run_lessons"),
 }

@@ -24,7 +24,7 @@ from resonance_helpers.core.messages import LANGUAGES, catalogue, message
 from resonance_helpers.core.settings import PRESETS, ServiceSettings
 from resonance_helpers.lessons.check_gpu.charts import memory_bars_svg
 from resonance_helpers.lessons.check_gpu.memory import Need
-from resonance_helpers.lessons.connect_app.charts import WholeWay, answered_table, qr_card, whole_way_stations
+from resonance_helpers.lessons.connect_app.charts import answered_table, qr_card
 from resonance_helpers.lessons.connect_server.charts import tunnel_svg
 from resonance_helpers.lessons.convert_audio.charts import rates_and_spectra
 from resonance_helpers.lessons.convert_audio.logic import RateComparison, RateVersion
@@ -96,11 +96,6 @@ def bundle() -> Facts:
     return Facts(files=files, total_bytes=7_100_900)
 
 
-def whole_way(**changes: object) -> WholeWay:
-    way = WholeWay("我想去外面走一走看一看", 2.05, "我想去外面", False, 0.31, "a_4.wav", (68, 69), (51, 51), True, True)
-    return replace(way, **changes)  # type: ignore[arg-type]
-
-
 @cache
 def every_picture(lang: str) -> dict[str, tuple[style.Picture, np.ndarray]]:
     """name → (picture, its pixels); any warning, a missing glyph above all, is an error."""
@@ -117,9 +112,6 @@ def every_picture(lang: str) -> dict[str, tuple[style.Picture, np.ndarray]]:
             "bundle": bundle_sizes(bundle(), 967_000_000, practice=True),
             "latency": latency([TimedAnswer("sample", "我疼", 0.2)] * 3, practice=True),
             "where": where_things_run(WIDEST_URL, "openai/whisper-large-v3-turbo", ["sample"]),
-            "whole way": whole_way_stations(whole_way()),
-            "whole way heard right": whole_way_stations(whole_way(text="我想去外面走一走看一看")),
-            "whole way without consent": whole_way_stations(whole_way(take=None, text="", uncertain=True)),
             "where many": where_things_run(WIDEST_URL, "/models/" + "e" * 90, ["n" * 64] * 200),
         }
         return {name: (picture, pixels(picture)) for name, picture in pictures.items()}
@@ -152,12 +144,12 @@ def test_no_words_leave_their_picture_and_no_titles_overlap(lang: str) -> None:
 
 
 def test_words_stay_inside_their_boxes_of_the_service(lang: str) -> None:
-    for name in ("where", "where many", "whole way", "whole way without consent"):
+    for name in ("where", "where many"):
         drawing, _ = every_picture(lang)[name]
         frames = [patch.get_window_extent().padded(1) for patch in drawing.findobj(FancyBboxPatch)]
         words = [text for text in drawing.findobj(mpl.text.Text) if text.get_text() and text.get_ha() == "left"]
         inside = [text for text in words if text.get_text() != drawing.get_suptitle()]
-        assert len(inside) == 2 * len(frames) - name.startswith("where")  # the process's own words are the boxes in it
+        assert len(inside) == 2 * len(frames) - 1  # the process's own words are the boxes in it
         for text in inside:
             box = text.get_window_extent()
             around = [frame for frame in frames if frame.contains(box.x0, box.y0) and frame.contains(box.x1, box.y1)]
@@ -169,20 +161,6 @@ def test_the_way_of_a_recording_names_what_runs_and_what_is_never_kept(lang: str
     for fact in ("http://127.0.0.1:4321", "a/model", str(ServiceSettings.decoders), message("chart.where.more", n=2)):
         assert fact in drawn.alt
     assert " ".join(message("chart.where.never").split()) in drawn.alt
-
-
-def test_the_whole_way_ends_where_corrections_are_not_kept(lang: str) -> None:
-    kept = whole_way_stations(whole_way())
-    not_kept = whole_way_stations(whole_way(take=None, trained=(68, 68)))
-    for fact in ("我想去外面", "0.31", "68", "69", "51"):
-        assert fact in kept.alt
-    assert " ".join(message("chart.once.not_kept").split()) in not_kept.alt and "69" not in not_kept.alt
-    right = whole_way_stations(whole_way(text="我想去外面走一走看一看。"))
-    said = message("chart.once.confirmed", said="我想去外面走一…")
-    assert " ".join(said.split()) in right.alt and " ".join(said.split()) not in kept.alt
-    stations = [len(drawn.findobj(FancyBboxPatch)) for drawn in (kept, not_kept)]
-    arrows = [len(drawn.findobj(mpl.text.Annotation)) for drawn in (kept, not_kept)]
-    assert (stations, arrows) == ([5, 5], [4, 2])
 
 
 def test_drawing_leaves_matplotlib_as_it_was() -> None:

@@ -3,11 +3,12 @@
 from ...core.lazy import lazy_names
 
 _HOMES = {
-    "charts": ("WholeWay", "answered_table", "qr_card", "whole_way_stations"),
+    "logic": ("copy_without", "correct"),
+    "charts": ("answered_table", "qr_card"),
     "phone_codes": ("PhoneCodes",),
     "view": (
         "check_answer",
-        "check_whole_way",
+        "check_correction",
         "show_answer",
         "show_app_address",
         "show_request",

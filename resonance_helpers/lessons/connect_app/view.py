@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +16,11 @@ from ...core.workspace import Workspace
 from ...scoring.text import normalise
 from ...ui.html import Markup, escape
 from ...ui.output import check, html_table, say
-from .charts import WholeWay
 
 if TYPE_CHECKING:
     from ...client import CheckStep, Transcript
+    from ...dataset.labels import Label
+    from ...dataset.splits import Split
 
 
 def show_app_address(address: str) -> None:
@@ -72,13 +73,18 @@ def check_answer(reference: str, answer: Transcript) -> None:
     say(message("lesson10.check.same" if same else "lesson10.check.other", reference=reference))
 
 
-def check_whole_way(way: WholeWay) -> None:
+def check_correction(before: Split, after: Split, added: Sequence[Label]) -> None:
     """Lesson 10's last check: a correction is learned by the next training and judges nothing; or none was allowed."""
-    if way.take is None:
+    if not added:
         say(message("lesson10.once.no_consent"))
         return
-    words = message("lesson10.once.check", take=way.take, tested=way.tested[1])
-    check(way.learns_it and way.same_test, words, message("lesson10.once.fix"))
+    takes, tests = (
+        {label.audio for label in added},
+        [{u.audio for u in each.seen + each.unseen} for each in (before, after)],
+    )
+    learned = takes <= {u.audio for u in after.train}
+    words = message("lesson10.once.check", take=", ".join(sorted(takes)), tested=len(tests[1]))
+    check(learned and tests[0] == tests[1], words, message("lesson10.once.fix"))
 
 
 def show_whole_way(workspace: Workspace) -> None:
