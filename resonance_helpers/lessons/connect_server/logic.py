@@ -15,13 +15,13 @@ import re
 import socket
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...core.messages import ResonanceError, message
 from ...core.settings import AUTODL_PORTS
-from ...core.workspace import read_json
 
 SSH_PORT = 22  # where ssh goes when no -p is given
 MAX_PORT = 65_535
@@ -272,19 +272,11 @@ def _jupyter_port() -> int | None:
 
 
 def _jupyter_servers() -> Iterator[dict[str, Any]]:
-    """What Jupyter servers of this user wrote about themselves (``jpserver-<pid>.json``)."""
-    home = Path.home()
-    data_dirs = {
-        "Darwin": home / "Library" / "Jupyter",
-        "Windows": Path(os.environ.get("APPDATA", home)) / "jupyter",
-    }
-    default = data_dirs.get(platform.system(), Path(os.environ.get("XDG_DATA_HOME", home / ".local/share")) / "jupyter")
-    data_dir = Path(os.environ.get("JUPYTER_DATA_DIR", default))
-    for file in Path(os.environ.get("JUPYTER_RUNTIME_DIR", data_dir / "runtime")).glob("jpserver-*.json"):
-        try:
-            yield read_json(file)
-        except (OSError, ValueError):  # half written, or another user's: not our server
-            continue
+    """What this user's running Jupyter servers say of themselves; nothing where the kernel has no jupyter_server."""
+    with suppress(ImportError, OSError):  # OSError: a file of another user
+        from jupyter_server.serverapp import list_running_servers
+
+        yield from list_running_servers()
 
 
 def _answers(port: object) -> bool:

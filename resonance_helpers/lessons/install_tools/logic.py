@@ -1,15 +1,15 @@
 """Lesson 03: what is needed, what was found, and the command that mends it.
 
 The needs are read from ``pyproject.toml`` and the tested versions from ``constraints.txt`` themselves, so that no
-second list can go stale. Standard library only: this room runs in order to install the rest. Nobody is told to install
-a torch that works again: on a GPU server it is several GB that fit the driver.
+second list can go stale. It needs the standard library and ``packaging``, which every notebook kernel has, because it
+runs in order to install the rest. A torch that works is never replaced: on a GPU server it is several GB that fit the
+driver.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,12 +18,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from packaging.requirements import Requirement as PackageRequirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
 from ...core.messages import ResonanceError, message
 from ...core.shell import typed
 from ...core.workspace import REPOSITORY, read_json
 
 Status = Literal["ok", "missing", "mismatch"]
-Version = tuple[int, int]
+CudaVersion = tuple[int, int]
 Find = Callable[[str], str | None]
 EXTRAS = ("serve",)  # of pyproject.toml: what the lessons use beside the package's own dependencies
 WIDGETS_EXTENSION = Path("labextensions", "@jupyter-widgets", "jupyterlab-manager", "package.json")
@@ -135,7 +140,7 @@ def read_constraints(root: Path = REPOSITORY) -> dict[str, str]:
     """Tested versions by normalised package name, from ``constraints.txt``."""
     lines = _read(root / "constraints.txt").splitlines()
     pins = (line.split(";")[0].split("==") for line in lines if "==" in line and not line.startswith("#"))
-    return {normalise(name): version.strip() for name, version in pins}
+    return {canonicalize_name(name.strip()): version.strip() for name, version in pins}
 
 
 def installed(name: str) -> str | None:
@@ -146,46 +151,15 @@ def installed(name: str) -> str | None:
         return None
 
 
-def split_requirement(text: str) -> tuple[str, str]:
-    """``huggingface_hub[x]>=2.0,<3; marker`` as its name and its versions: ``huggingface_hub``, ``>=2.0,<3``."""
-    found = re.match(r"\s*([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*([^;]*)", text)
-    assert found, text  # pyproject.toml is ours, and a test reads all of it
-    return found[1], found[2].replace(" ", "")
-
-
-def normalise(name: str) -> str:
-    """A package's name as indexes compare it: ``huggingface_hub`` is ``huggingface-hub``."""
-    return re.sub(r"[-_.]+", "-", name.strip()).lower()
-
-
 def satisfies(version: str, versions: str) -> bool:
-    """Whether ``version`` lies in ``versions`` such as ``>=5.0,<6``.
+    """Whether the release of ``version`` lies in ``versions`` such as ``>=5.0,<6``.
 
-    A build's own part (``+cu126``) and pre-release marks do not count. ``packaging`` does this better, but may not be
-    installed yet; a test compares the two.
+    A build's own part (``+cu126``) and pre-release marks don't count: a torch that a server brings is kept.
     """
-    return all(_satisfies_one(version, condition) for condition in versions.split(",") if condition)
-
-
-def _satisfies_one(version: str, condition: str) -> bool:
-    operator, bound = re.fullmatch(r"(~=|[<>=!]=|[<>])(.+)", condition).groups()  # type: ignore[union-attr]
-    if bound.endswith(".*"):
-        prefix = _release(bound[:-2])
-        return (_release(version, len(prefix))[: len(prefix)] == prefix) == (operator == "==")
-    length = max(len(_release(version)), len(_release(bound)))
-    have, want = _release(version, length), _release(bound, length)
-    if operator == "~=":
-        fixed = len(_release(bound)) - 1
-        return have >= want and have[:fixed] == want[:fixed]
-    return {">=": have >= want, "<=": have <= want, ">": have > want, "<": have < want, "==": have == want}.get(
-        operator, have != want
-    )
-
-
-def _release(version: str, length: int = 0) -> tuple[int, ...]:
-    found = re.match(r"\d+(?:\.\d+)*", version)
-    numbers = tuple(int(part) for part in found[0].split(".")) if found else (0,)
-    return numbers + (0,) * (length - len(numbers))
+    try:
+        return SpecifierSet(versions).contains(Version(version).base_version)
+    except InvalidVersion:
+        return False
 
 
 def _read_project(root: Path) -> dict:
@@ -207,8 +181,9 @@ def _python_row(needed: str) -> Requirement:
 
 
 def _package_row(text: str, tested: Mapping[str, str], find: Find) -> Requirement:
-    name, needed = split_requirement(text)
-    version, pinned = find(name), tested.get(normalise(name), "")
+    wanted = PackageRequirement(text)
+    name, needed = wanted.name, str(wanted.specifier)
+    version, pinned = find(name), tested.get(canonicalize_name(name), "")
     status: Status = "missing" if version is None else "ok" if satisfies(version, needed) else "mismatch"
     # The one package by its tested version, and no -c: constraints would also move a torch that works.
     fix = typed(sys.executable, "-m", "pip", "install", f"{name}=={pinned}" if pinned else name + needed)
@@ -270,9 +245,9 @@ def _jupyter_folders(python: Path, environ: Mapping[str, str]) -> list[Path]:
 # ── Builds of torch ──────────────────────────────────────────────────────────
 # From PyTorch's release matrix for 2.13 (its RELEASE.md): CUDA 12.6 for compute capability 5.0 to 9.0, CUDA 13.0 from
 # 7.5 on. A CUDA 12 build runs on any driver of CUDA 12, a CUDA 13 build on any of CUDA 13.
-_OLDEST_DRIVER_CUDA: Version = (12, 0)
-_FIRST_OF_CUDA_13: Version = (7, 5)
-_LAST_OF_CUDA_12: Version = (9, 0)
+_OLDEST_DRIVER_CUDA: CudaVersion = (12, 0)
+_FIRST_OF_CUDA_13: CudaVersion = (7, 5)
+_LAST_OF_CUDA_12: CudaVersion = (9, 0)
 # Downloads: the CPU wheel was weighed (192 MB on Linux); the others are what users report, libraries of CUDA included.
 _DOWNLOAD_GB = {"cpu": 0.2, "cu126": 3.0, "cu130": 2.5}
 
@@ -283,7 +258,10 @@ def torch_builds(root: Path = REPOSITORY) -> tuple[TorchBuild, ...]:
 
 
 def recommend_torch(
-    driver_cuda: Version | None, capability: Version | None = None, works: bool = False, find: Find | None = None
+    driver_cuda: CudaVersion | None,
+    capability: CudaVersion | None = None,
+    works: bool = False,
+    find: Find | None = None,
 ) -> TorchAdvice:
     """The build for a driver that supports ``driver_cuda`` (None: no GPU) and a card of ``capability``.
 
@@ -291,7 +269,8 @@ def recommend_torch(
     """
     cpu, cuda12, cuda13 = torch_builds()
     here = (find or installed)("torch")
-    in_range = here is not None and satisfies(here, dict(map(split_requirement, direct_dependencies()))["torch"])
+    wanted = {each.name: str(each.specifier) for each in map(PackageRequirement, direct_dependencies())}
+    in_range = here is not None and satisfies(here, wanted["torch"])
     if in_range and (works or driver_cuda is None):
         return TorchAdvice(None, message("environment.torch.keep", version=here))
     if driver_cuda is None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import packaging
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from packaging.requirements import Requirement as PackagingRequirement
-from packaging.specifiers import SpecifierSet
 
 from resonance_helpers import ResonanceError
 from resonance_helpers.lessons.install_tools import logic as environment
-from resonance_helpers.lessons.install_tools.logic import satisfies, split_requirement
+from resonance_helpers.lessons.install_tools.logic import satisfies
 
 PYPROJECT = """
 [project]
@@ -119,48 +117,30 @@ def test_prove_imports_for_real() -> None:
     assert not bad.ok and "no_such_package_at_all" in bad.error
 
 
-def test_lesson_three_needs_nothing_installed() -> None:
+def test_lesson_three_needs_nothing_installed_but_packaging(tmp_path: Path) -> None:
+    (tmp_path / "packaging").symlink_to(Path(packaging.__file__).parent)
     code = (
         "from resonance_helpers.lessons import install_tools\n"
         "print([row.status for row in install_tools.check()].count('missing'))"
     )
     done = subprocess.run(
-        [sys.executable, "-S", "-c", code], cwd=environment.REPOSITORY, capture_output=True, text=True, timeout=60
+        [sys.executable, "-S", "-c", code],
+        cwd=environment.REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 20
 
 
-# ── Versions, against packaging ──────────────────────────────────────────────
-numbers = st.lists(st.integers(0, 12), min_size=1, max_size=3)
-versions = numbers.map(lambda parts: ".".join(map(str, parts)))
-operators = st.sampled_from([">=", "<=", ">", "<", "==", "!="])
-conditions = st.tuples(operators, versions).map("".join)
-compatible = st.lists(st.integers(0, 12), min_size=2, max_size=3).map(lambda parts: "~=" + ".".join(map(str, parts)))
-wildcards = st.tuples(st.sampled_from(["==", "!="]), versions).map(lambda pair: "".join(pair) + ".*")
-specifiers = st.lists(st.one_of(conditions, compatible, wildcards), max_size=3).map(",".join)
-
-
-@given(versions, specifiers)
-def test_versions_are_compared_as_packaging_does(version: str, specifier: str) -> None:
-    assert satisfies(version, specifier) == SpecifierSet(specifier).contains(version)
-
-
+# ── Versions ─────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize("version", ["2.13.0+cu126", "2.13.0a0+gitabc", "2.13.0.dev20260101", "2.13.0rc1"])
 def test_builds_and_previews_count_as_their_release(version: str) -> None:
     assert satisfies(version, ">=2.6")
     assert satisfies(version, "==2.13.0")
-    assert not satisfies(version, ">=2.14")
-
-
-@pytest.mark.parametrize(
-    "text", [*environment.direct_dependencies(), 'x[a,b]>=1.0 , <2 ; python_version < "3.12"', "bare"]
-)
-def test_requirements_are_read_as_packaging_does(text: str) -> None:
-    name, needed = split_requirement(text)
-    theirs = PackagingRequirement(text)
-    assert name == theirs.name
-    assert SpecifierSet(needed) == theirs.specifier
+    assert not satisfies(version, ">=2.14") and not satisfies("unknown", ">=2.6")
 
 
 # ── Builds of torch ──────────────────────────────────────────────────────────
