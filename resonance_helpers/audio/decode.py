@@ -488,6 +488,11 @@ def write_wav(path: Path, samples: np.ndarray, rate: int = SAMPLE_RATE) -> None:
         temporary.write_bytes(file.getvalue())  # not soundfile: its error on a full disk is only "System error"
 
 
+def rounded(samples: np.ndarray) -> np.ndarray:
+    """``samples`` as ``read_wav`` gives them back once they are written: float32 of 16 bits."""
+    return to_pcm16(samples).astype(np.float32) / 32768.0
+
+
 def to_pcm16(samples: np.ndarray) -> np.ndarray:
     """float to int16. Clipped, because a plain cast turns a sample above 1.0 into a loud click below zero."""
     return np.clip(np.round(samples * 32768.0), -32768, 32767).astype(np.int16)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..audio.decode import decode, open_recording
+from ..audio.quality import Quality
 from ..core.messages import ResonanceError
 from ..core.settings import AUDIO_SUFFIXES, MIN_RECORDINGS, RARE_AUDIO_SUFFIXES
 from ..core.workspace import (
@@ -35,6 +37,9 @@ from ..core.workspace import (
 )
 from .labels import Label, read_labels
 
+Stamp = tuple[int, int, int]  # bytes; in ns the time of writing and that of the last change (of creation on Windows)
+
+_CLOCK_NS = 2_000_000_000
 _OURS = ("labels.json", "consent.json", "phrases.csv", "audio/conversion.json", ".forgetting.json")
 _SUFFIX = re.compile(r"(?<=[^/])\.(?=\w*[a-z])[a-z0-9]{1,5}$", re.IGNORECASE)  # not in 1.我想喝水, nor in 2023.10.05
 _INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")  # comes along where a name is copied
@@ -48,7 +53,8 @@ class Conversion:
     """One line of the index; paths are relative to DATA_DIR, with forward slashes.
 
     ``problem`` is the message code of a source that was left out; ``wav`` is then empty. Where a recording could be
-    used as it is, ``wav == source``.
+    used as it is, ``wav == source``. ``quality`` is that of the WAV. By the stamps a file is known without reading it;
+    indexes written before 2026-12 have neither.
     """
 
     source: str
@@ -57,6 +63,9 @@ class Conversion:
     wav_sha256: str
     seconds: float
     problem: str | None = None
+    source_stamp: Stamp | None = None
+    wav_stamp: Stamp | None = None
+    quality: Quality | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,8 @@ class Utterance:
     session: str | None
     split: str | None
     seconds: float
+    wav_sha256: str = ""  # empty: not known without reading the file
+    quality: Quality | None = None  # of the WAV, where the conversion has measured it
 
 
 @dataclass(frozen=True)
@@ -90,10 +101,31 @@ def read_index(workspace: Workspace) -> dict[str, Conversion]:
         return {}
     try:
         entries = read_json(path)["conversions"]
-        conversions = [Conversion(**entry) for entry in entries]
+        conversions = [_conversion(**entry) for entry in entries]
     except (ValueError, KeyError, TypeError) as error:
         raise ResonanceError("RZ-0522", path=path) from error
     return {conversion.source: conversion for conversion in conversions}
+
+
+def _conversion(
+    source_stamp: Sequence[int] | None = None,
+    wav_stamp: Sequence[int] | None = None,
+    quality: Mapping[str, float] | None = None,
+    **entry: Any,
+) -> Conversion:
+    return Conversion(
+        **entry,
+        source_stamp=_stamp_of(source_stamp),
+        wav_stamp=_stamp_of(wav_stamp),
+        quality=None if quality is None else Quality(**quality),
+    )
+
+
+def _stamp_of(numbers: Sequence[int] | None) -> Stamp | None:
+    if numbers is None:
+        return None
+    size, written, changed = map(int, numbers)
+    return size, written, changed
 
 
 def write_index(workspace: Workspace, conversions: Iterable[Conversion]) -> None:
@@ -105,6 +137,28 @@ def file_hash(path: Path) -> str:
     """SHA-256 of a file's content, in hex."""
     with open_recording(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def stamp(path: Path) -> Stamp | None:
+    """Size, time of writing and time of the last change of a file: another one when it is written anew or replaced.
+
+    None for a file that was changed just now: within the clock of its disk (two seconds on some) another change could
+    leave the same stamp.
+    """
+    found = path.stat()
+    if time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) < _CLOCK_NS:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def is_known(path: Path, before: Stamp | None) -> bool:
+    """Whether a file is as it was when its stamp was ``before``, without reading it; OSError where there is none."""
+    return before is not None and stamp(path) == before
+
+
+def known_hash(path: Path, sha256: str, before: Stamp | None) -> str:
+    """``sha256`` of a file that ``is_known``; else ``file_hash``."""
+    return sha256 if is_known(path, before) else file_hash(path)
 
 
 # ── What is a recording ──────────────────────────────────────────────────────
@@ -215,7 +269,10 @@ class Recordings:
         """Whether ``name`` is a WAV that lesson 05 wrote and nobody has changed since."""
         source = self._source_of.get(name)
         path = self._path(name)
-        return source is not None and _is_file(path) and file_hash(path) == self._index[source].wav_sha256
+        if source is None or not _is_file(path):
+            return False
+        entry = self._index[source]
+        return known_hash(path, entry.wav_sha256, entry.wav_stamp) == entry.wav_sha256
 
     def find(self, label: Label) -> Match:
         """The recording that ``label`` means. Problems: RZ-0420 (missing), RZ-0423 (several files fit)."""
@@ -357,16 +414,19 @@ def data_hash(utterances: Sequence[Utterance]) -> str:
     """SHA-256 over text, take and WAV bytes of every utterance in order, whatever its files are called."""
     digest = hashlib.sha256()
     for each in utterances:
-        digest.update(json.dumps([each.text, each.take, file_hash(each.wav)]).encode())
+        digest.update(json.dumps([each.text, each.take, each.wav_sha256 or file_hash(each.wav)]).encode())
     return digest.hexdigest()
 
 
 def _is_current(workspace: Workspace, entry: Conversion | None) -> bool:
-    if entry is None or entry.source_sha256 != file_hash(workspace.data_dir / entry.source):
+    if entry is None:
+        return False
+    if entry.source_sha256 != known_hash(workspace.data_dir / entry.source, entry.source_sha256, entry.source_stamp):
         return False
     return entry.problem is not None or (workspace.data_dir / entry.wav).is_file()
 
 
 def _utterance(workspace: Workspace, label: Label, entry: Conversion) -> Utterance:
     wav = workspace.data_dir / entry.wav
-    return Utterance(label.audio, wav, label.text, label.take, label.session, label.split, entry.seconds)
+    known = (entry.wav_sha256, entry.quality) if is_known(wav, entry.wav_stamp) else ("", None)
+    return Utterance(label.audio, wav, label.text, label.take, label.session, label.split, entry.seconds, *known)

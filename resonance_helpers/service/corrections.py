@@ -20,13 +20,13 @@ from secrets import token_urlsafe
 
 import numpy as np
 
-from ..audio.decode import load
+from ..audio.decode import load, read_wav
 from ..core.messages import ResonanceError
 from ..core.settings import MAX_CLIP_S, SAMPLE_RATE
 from ..core.workspace import Workspace
 from ..dataset.consent import read_consent, require_consent
 from ..dataset.duplicates import fingerprint, same_sound
-from ..dataset.index import Recordings
+from ..dataset.index import Recordings, is_known, read_index
 from ..dataset.labels import CORRECTIONS, Label, read_labels
 from ..dataset.takes import add_take
 from .keys import Access
@@ -132,10 +132,15 @@ def _unclaimed(workspaces: Iterable[Workspace]) -> list[Path]:
 
 def _refuse_copy(workspace: Workspace, samples: np.ndarray, labels: Sequence[Label]) -> None:
     """RZ-0918 where a recording in the patient's folder is the very sound of ``samples``, 16 kHz mono."""
-    mine = fingerprint(samples, SAMPLE_RATE)
+    mine, index = fingerprint(samples, SAMPLE_RATE), read_index(workspace)
     for match in Recordings(workspace, {}).match(labels):  # our own WAVs will do, too
+        source = match.source or match.label.audio
+        entry = index.get(source)
         try:
-            other = load(workspace.data_dir / (match.source or match.label.audio), MAX_CLIP_S)
+            if entry and entry.wav and is_known(workspace.data_dir / source, entry.source_stamp):
+                other = read_wav(workspace.data_dir / entry.wav)  # converted already: nothing is decoded
+            else:
+                other = load(workspace.data_dir / source, MAX_CLIP_S)
         except (ResonanceError, OSError):  # missing, broken or too long for one phrase: lesson 05 says so
             continue
         if same_sound([fingerprint(other, SAMPLE_RATE), mine]):

@@ -165,7 +165,7 @@ def test_what_nobody_foresaw_refuses_the_recording_and_is_logged_without_words(
     monkeypatch.setattr(decoding, "_decode", lambda *_: _raise(failure))
     refusal = decoding._read(decoding._answer(b"", 1.0))
     assert isinstance(refusal, ResonanceError) and refusal.code == "RZ-0970" and STATUS[refusal.code] == 422
-    assert type(failure).__name__ in caplog.text and "test_service_decoding.py" in caplog.text
+    assert type(failure).__name__ in caplog.text and "test_decoding.py" in caplog.text
     assert "喝水" not in caplog.text and "no file" not in caplog.text
 
 

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
@@ -32,10 +32,12 @@ from ...dataset.index import (
     Match,
     Recordings,
     file_hash,
+    known_hash,
     labelled,
     name_suffix,
     read_index,
     repaired,
+    stamp,
     without_suffix,
     write_index,
 )
@@ -167,11 +169,11 @@ def _prepare(shelf: _Shelf, match: Match) -> _Prepared:
         return _Prepared(match, "", ResonanceError(match.problem or "RZ-0420", **match.facts))
     path, digest = shelf.path(match.source), ""
     try:
-        digest = file_hash(path)
+        digest = shelf.hash_of(match.source)
         entry = shelf.unchanged(match.source, digest)
         if entry:
-            return _Prepared(match, digest, entry, clip_quality.measure(audio.read_wav(shelf.path(entry.wav))))
-        samples = audio.load(path, MAX_CLIP_S)
+            return _Prepared(match, digest, entry, entry.quality)
+        samples = audio.rounded(audio.load(path, MAX_CLIP_S))  # what is measured is what is written
         quality = clip_quality.measure(samples)
         level, codes = clip_quality.judge(quality, MAX_CLIP_S)
         if level == "unusable":
@@ -179,9 +181,8 @@ def _prepare(shelf: _Shelf, match: Match) -> _Prepared:
     except ResonanceError as error:
         return _Prepared(match, digest, error)
     if shelf.is_in_place(match.source):
-        return _Prepared(
-            match, digest, Conversion(match.source, digest, match.source, digest, quality.seconds), quality
-        )
+        in_place = Conversion(match.source, digest, match.source, digest, quality.seconds, quality=quality)
+        return _Prepared(match, digest, in_place, quality)
     return _Prepared(match, digest, samples, quality)
 
 
@@ -198,7 +199,7 @@ def _settle(shelf: _Shelf, each: _Prepared, wav: str) -> ConvertedRow:
         entry = shelf.record(outcome)
         status = "as_is" if entry.wav == source else "unchanged"
     else:
-        entry, status = shelf.write(source, each.source_sha256, wav, outcome), "converted"
+        entry, status = shelf.write(source, each.source_sha256, wav, outcome, each.quality), "converted"
     return row(entry.wav, status, each.quality, *_verdict(each.quality, PurePosixPath(source).name))
 
 
@@ -225,11 +226,18 @@ class _Shelf:
     def path(self, name: str) -> Path:
         return self._workspace.data_dir / name
 
+    def hash_of(self, source: str) -> str:
+        """The SHA-256 of a source, which is read only where it is new or its stamp has changed."""
+        before = self._before.get(source)
+        return known_hash(self.path(source), *((before.source_sha256, before.source_stamp) if before else ("", None)))
+
     def unchanged(self, source: str, source_sha256: str) -> Conversion | None:
-        """The earlier conversion of ``source``, if both it and its WAV are what they were."""
+        """The earlier conversion of ``source``, if both it and its WAV are what they were; measured, if it was not."""
         entry = self._before.get(source)
-        current = entry and entry.problem is None and entry.source_sha256 == source_sha256 and self._holds_ours(entry)
-        return entry if current else None
+        if not entry or entry.problem or entry.source_sha256 != source_sha256 or not self._holds_ours(entry):
+            return None
+        quality = entry.quality or clip_quality.measure(audio.read_wav(self.path(entry.wav)))
+        return replace(entry, quality=quality)
 
     def is_in_place(self, source: str) -> bool:
         """Whether ``source`` lies in ``audio/`` in our format already, as the guide has it."""
@@ -249,14 +257,16 @@ class _Shelf:
         self._owner[wav.casefold()] = source
         return wav
 
-    def write(self, source: str, source_sha256: str, wav: str, samples: np.ndarray) -> Conversion:
+    def write(
+        self, source: str, source_sha256: str, wav: str, samples: np.ndarray, quality: Quality | None
+    ) -> Conversion:
         audio.write_wav(self.path(wav), samples)
-        return self.record(
-            Conversion(source, source_sha256, wav, file_hash(self.path(wav)), len(samples) / SAMPLE_RATE)
-        )
+        sha256, seconds = file_hash(self.path(wav)), len(samples) / SAMPLE_RATE
+        return self.record(Conversion(source, source_sha256, wav, sha256, seconds, quality=quality))
 
     def record(self, entry: Conversion) -> Conversion:
-        self._after[entry.source] = entry
+        source, wav = (stamp(self.path(name)) for name in (entry.source, entry.wav))
+        self._after[entry.source] = replace(entry, source_stamp=source, wav_stamp=wav)
         return entry
 
     def record_problem(self, source: str, source_sha256: str, code: str) -> None:
@@ -281,7 +291,7 @@ class _Shelf:
 
     def _holds_ours(self, entry: Conversion) -> bool:
         path = self.path(entry.wav)
-        return path.is_file() and file_hash(path) == entry.wav_sha256
+        return path.is_file() and known_hash(path, entry.wav_sha256, entry.wav_stamp) == entry.wav_sha256
 
     def _may_take(self, name: str, source: str, samples: np.ndarray) -> bool:
         folded = name.casefold()

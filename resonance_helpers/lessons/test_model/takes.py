@@ -48,14 +48,14 @@ class Takes:
 
 
 def examine(workspace: Workspace, parts: Mapping[str, Iterable[str]], window_s: float) -> Takes:
-    """Measure every converted recording (a millisecond each) and say what it was used for.
+    """Judge every converted recording and say what it was used for.
 
     ``parts`` is part → recordings, as ``split.json`` has them. Raises what ``load_utterances`` raises.
     """
     part_of = {audio: part for part in ("train", *PARTS) for audio in parts.get(part, ())}
     used = []
     for each in load_utterances(workspace):
-        quality = measure(read_wav(each.wav))
+        quality = each.quality or measure(read_wav(each.wav))
         level, codes = judge(quality, window_s)
         name = PurePosixPath(each.audio).name
         reasons = tuple(explain(code, quality, window_s, name) for code in codes)

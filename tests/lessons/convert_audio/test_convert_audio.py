@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,11 @@ from resonance_helpers import ResonanceError, Workspace
 from resonance_helpers.audio import decode as audio
 from resonance_helpers.core.messages import LANGUAGES, message
 from resonance_helpers.core.settings import SAMPLE_RATE
-from resonance_helpers.core.workspace import SAMPLE_DIR
+from resonance_helpers.core.workspace import SAMPLE_DIR, read_json, write_json
+from resonance_helpers.dataset import index
 from resonance_helpers.dataset.index import Recordings, load_utterances, read_index
 from resonance_helpers.dataset.labels import read_labels
+from resonance_helpers.lessons import test_model
 from resonance_helpers.lessons.convert_audio import logic as conversion
 
 IMPAIRED = Path(__file__).resolve().parents[4] / "shared" / "speech" / "impaired_speaker"
@@ -447,3 +451,66 @@ def test_the_example_is_the_nearest_recording_that_can_be_read(workspace: Worksp
     with pytest.raises(ResonanceError) as caught:
         conversion.example(workspace)
     assert caught.value.code == "RZ-0406" and caught.value.facts["labels"] == 4
+
+
+# ── What is known is not read again ──────────────────────────────────────────
+@pytest.fixture
+def aged(own_sample: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """The converted recordings as they are a while later: a stamp counts once a file is two seconds old."""
+    monkeypatch.setattr(index, "_CLOCK_NS", 0)
+    conversion.convert(own_sample)
+    return own_sample
+
+
+def test_from_the_second_conversion_on_nothing_is_hashed_decoded_or_measured(
+    aged: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = conversion.convert(aged)
+    calls: Counter[str] = Counter()
+    for module, name in ((index, "file_hash"), (conversion.audio, "load"), (conversion.clip_quality, "measure")):
+        real = getattr(module, name)
+        counted = lambda *args, real=real, name=name, **more: calls.update([name]) or real(*args, **more)  # noqa: E731
+        monkeypatch.setattr(module, name, counted)
+    after = conversion.convert(aged)
+    first, second = index.load_utterances(aged), index.load_utterances(aged)
+    assert index.data_hash(first) == index.data_hash(second) and test_model.examine(aged, {}, 4.0).used
+    assert calls == {}, "a course asks for these about nine times"
+    assert [row.quality for row in after.rows] == [row.quality for row in before.rows] and after.unchanged == len(
+        after.rows
+    )
+
+
+@pytest.mark.parametrize("what", ["source", "wav"])
+def test_a_file_that_is_replaced_by_one_of_the_same_size_is_noticed(aged: Workspace, what: str) -> None:
+    entry, other = [*index.read_index(aged).values()][:2]
+    path, another = (aged.data_dir / getattr(each, what) for each in (entry, other))
+    data = another.read_bytes()[: path.stat().st_size].ljust(path.stat().st_size, b"\0")
+    time_ns = path.stat().st_mtime_ns
+    path.unlink()
+    path.write_bytes(data)
+    os.utime(path, ns=(time_ns, time_ns))
+    if what == "source":
+        with pytest.raises(ResonanceError, match="RZ-0521"):
+            index.load_utterances(aged)
+    else:
+        assert [u.wav_sha256 == "" for u in index.load_utterances(aged) if u.wav == path] == [True]
+
+
+def test_a_file_that_was_changed_just_now_has_no_stamp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.wav").write_bytes(b"1")
+    os.utime(tmp_path / "a.wav", ns=(0, 1_000_000_000))
+    assert index.stamp(tmp_path / "a.wav") is None
+    monkeypatch.setattr(index.time, "time_ns", lambda: 2**62)
+    assert index.stamp(tmp_path / "a.wav") is not None
+
+
+def test_an_index_without_stamps_and_qualities_still_opens(aged: Workspace) -> None:
+    before = index.read_index(aged)
+    kept = read_json(aged.conversion_index)
+    for entry in kept["conversions"]:
+        for name in ("source_stamp", "wav_stamp", "quality"):
+            del entry[name]
+    write_json(aged.conversion_index, kept)
+    assert all(each.quality is None for each in index.read_index(aged).values())
+    assert conversion.convert(aged).unchanged + conversion.convert(aged).as_is > 0
+    assert index.read_index(aged) == before

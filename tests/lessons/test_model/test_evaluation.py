@@ -147,7 +147,7 @@ class Parrot:
     def __init__(self) -> None:
         self.twice = self.once = self.skipped = 0
 
-    def hear(self, samples: Sequence[np.ndarray], adapted: bool, rescore: bool = True) -> list[Hypothesis]:
+    def transcribe(self, samples: Sequence[np.ndarray], adapted: bool, rescore: bool = True) -> list[Hypothesis]:
         assert adapted, "the base model has never learnt the patient's phrases"
         self.once, self.twice = self.once + (not rescore) * len(samples), self.twice + rescore * len(samples)
         return [Hypothesis("" if not rescore and i % 2 else "我想喝水！", truncated=False) for i in range(len(samples))]
