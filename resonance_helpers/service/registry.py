@@ -49,7 +49,7 @@ class AdapterRegistry:
         if isinstance(adapters, Path):
             self._set_folder(adapters.expanduser().resolve())
         else:
-            self._fixed = dict(adapters)
+            self._fixed = {patient: folder.resolve() for patient, folder in adapters.items()}
         found = dict(self._fixed or _scan(self._root))
         if not found:
             raise ResonanceError("RZ-0921", path=adapters if isinstance(adapters, Path) else "{}")
@@ -131,9 +131,9 @@ class AdapterRegistry:
     def _on_disk(self, patient_id: str) -> tuple[Path | None, Hashable]:
         """The patient's adapter folder with links resolved, and the version of its files; None for no adapter."""
         try:
-            root = self._root
-            folder = root / check_patient_id(patient_id) / "adapter" if root else self._fixed[patient_id]
-            if root and not _is_adapter(folder, root):
+            root = self._root or self._fixed[patient_id]  # a link that leads out of it is not followed
+            folder = root / check_patient_id(patient_id) / "adapter" if self._root else root
+            if not _is_adapter(folder, root):
                 return None, None
             folder = folder.resolve()
             return folder, tuple(_stamp(folder / name) for name in (MANIFEST, WEIGHTS))

@@ -51,11 +51,11 @@ class WhisperRecogniser:
         self.longest_s = speech.native_window_s
 
     def load(self, patient_id: str) -> LoadedAdapter:
-        """Read and verify the patient's adapter; the model stays as it is. Raises RZ-0904, RZ-0922 (the adapter of
+        """Read and verify the patient's adapter; the model stays as it is. Raises RZ-0904 (no adapter, or by now one of
         another patient) and RZ-061x (it does not fit)."""
         loaded = adapter.load(self._speech, self._registry.find(patient_id).folder)
         if loaded.manifest.patient_id != patient_id:  # replaced after the registry looked
-            raise ResonanceError("RZ-0922", path=loaded.folder, given=patient_id, found=loaded.manifest.patient_id)
+            raise ResonanceError("RZ-0904", patient=patient_id)
         for warning in adapter.version_warnings(loaded.manifest):
             log.warning(warning)
         return LoadedAdapter(loaded)

@@ -126,11 +126,14 @@ def test_a_service_for_one_patient_answers_for_no_other(tmp_path: Path, place: s
         registry.find("bob")
 
 
-def test_a_link_that_appears_is_not_followed_out_of_the_folder(root: Path, tmp_path: Path) -> None:
-    registry = AdapterRegistry(root)
+@pytest.mark.parametrize("layout", ["many", "one", "adapter", "mapping"])
+def test_a_link_that_appears_is_not_followed_out_of_the_folder(root: Path, tmp_path: Path, layout: str) -> None:
+    home = root / "bob" / "adapter"
+    registry = AdapterRegistry({"many": root, "one": home.parent, "adapter": home, "mapping": {"bob": home}}[layout])
     lay(tmp_path / "elsewhere" / "adapter", files("bob"))
-    shutil.rmtree(root / "bob" / "adapter")
-    (root / "bob" / "adapter").symlink_to(tmp_path / "elsewhere" / "adapter")
+    assert registry.find("bob").folder == home
+    shutil.rmtree(home)
+    home.symlink_to(tmp_path / "elsewhere" / "adapter")
     with pytest.raises(ResonanceError, match="RZ-0904"):
         registry.find("bob")
 
