@@ -13,6 +13,7 @@ import pytest
 from lab import CHROMIUM, chromium, jupyter_lab, open_lesson
 
 from resonance_helpers import ResonanceError, Workspace
+from resonance_helpers.asr.manifest import ADAPTER_FILES
 from resonance_helpers.client import CheckStep, Transcript
 from resonance_helpers.core.messages import LANGUAGES, message
 from resonance_helpers.lessons.connect_app import view as connect_app_view
@@ -46,7 +47,7 @@ def in_plain_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def adapter_files(workspace: Workspace) -> None:
     workspace.adapter.mkdir(parents=True)
-    for name in train_model_view.ADAPTER_FILES:
+    for name in ADAPTER_FILES:
         (workspace.adapter / name).write_bytes(b"x" * 1_200_000)
 
 
@@ -181,19 +182,19 @@ def bundle(folder: Path, *names: str) -> Export:
 
 
 def test_a_whole_bundle_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    export_weights_view.check_bundle(bundle(tmp_path, *train_model_view.ADAPTER_FILES))
+    export_weights_view.check_bundle(bundle(tmp_path, *ADAPTER_FILES))
     shown = capsys.readouterr().out
     assert "✅" in shown and "3 个文件" in shown
 
 
 def test_a_bundle_that_lacks_the_weights_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    export_weights_view.check_bundle(bundle(tmp_path, *train_model_view.ADAPTER_FILES[1:]))
+    export_weights_view.check_bundle(bundle(tmp_path, *ADAPTER_FILES[1:]))
     shown = capsys.readouterr().out
     assert "❌" in shown and "adapter_model.safetensors" in shown
 
 
 def test_a_damaged_bundle_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    export = bundle(tmp_path, *train_model_view.ADAPTER_FILES)
+    export = bundle(tmp_path, *ADAPTER_FILES)
     content = export.zip.read_bytes()
     export.zip.write_bytes(content.replace(b"content", b"CONTENT", 1))
     export_weights_view.check_bundle(export)
@@ -231,7 +232,7 @@ def test_no_whole_model_is_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_shown_digest_is_that_of_the_zip(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    export = bundle(tmp_path, *train_model_view.ADAPTER_FILES)
+    export = bundle(tmp_path, *ADAPTER_FILES)
     monkeypatch.chdir(tmp_path)
     export_weights_view.show_bundle(export)
     assert hashlib.sha256(export.zip.read_bytes()).hexdigest() in capsys.readouterr().out
@@ -251,7 +252,7 @@ export_weights.show_bundle(export_weights.Export(Path("p-01-adapter.zip").resolv
 def test_a_click_on_the_link_of_lesson_08_downloads_the_zip(tmp_path: Path) -> None:
     """In the real JupyterLab, which opens what a link leads to in itself if it may; for a zip that is an error."""
     pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    made = bundle(tmp_path, *train_model_view.ADAPTER_FILES).zip
+    made = bundle(tmp_path, *ADAPTER_FILES).zip
     lesson = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SHOWS_ITS_BUNDLE)])
     lesson.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(lesson, tmp_path / "lesson.ipynb")

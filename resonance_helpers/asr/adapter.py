@@ -37,7 +37,7 @@ from ..core.settings import WINDOW_LADDER_S, LoraSettings
 from ..core.workspace import Workspace, check_patient_id, replacing_folder, write_json
 from .base_models import resolve
 from .base_models.weights import tensors_sha256
-from .manifest import MANIFEST, SCHEMA, WEIGHTS, Manifest, read_json_object, read_manifest
+from .manifest import CONFIG, MANIFEST, SCHEMA, WEIGHTS, Manifest, read_json_object, read_manifest
 from .whisper import SpeechModel
 from .windows import POSITIONS_PER_SECOND
 
@@ -46,7 +46,6 @@ __all__ = ["CONFIG", "MANIFEST", "SCHEMA", "WEIGHTS", "Manifest", "read_manifest
 # PEFT asks transformers for this on every new adapter: nothing that somebody who reads a lesson could mend.
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
-CONFIG = "adapter_config.json"
 _FREE_IN_CONFIG = {"inference_mode": bool, "peft_version": str}  # what a file may say anew
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")  # opening one can run code
 _HEADER_BYTES = 1 << 20  # of the weights' file; the library would read 100 MB of it. whisper-large's has 160 kB

@@ -8,7 +8,7 @@ own and happens in the model: see ``mask_spectrum``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 import soxr
 from scipy.signal import fftconvolve
 
+from ..core.messages import message
 from ..core.settings import SAMPLE_RATE
 
 
@@ -91,3 +92,9 @@ def _with_noise(sound: np.ndarray, snr_db: float, rng: np.random.Generator) -> n
     noise = fftconvolve(white, colour ** np.arange(200))[: len(sound)]
     level = np.sqrt(np.mean(sound**2) / np.mean(noise**2)) * 10 ** (-snr_db / 20)
     return sound + level * noise
+
+
+def effects_in_words(effects: Sequence[str]) -> str:
+    """What augmentation changes: "语速、房间"; "否" where it changes nothing."""
+    words = [message(f"chart.effect.{effect}") for effect in effects]
+    return message("chart.effect.and").join(words) if words else message("chart.no")

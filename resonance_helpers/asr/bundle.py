@@ -9,10 +9,8 @@ from typing import BinaryIO
 from ..core.archives import UnpackLimits, unpack
 from ..core.messages import ResonanceError
 from . import adapter
-from .adapter import CONFIG, WEIGHTS
-from .manifest import MANIFEST, Manifest
+from .manifest import ADAPTER_FILES, MANIFEST, Manifest
 
-NEEDED = (WEIGHTS, CONFIG, MANIFEST)
 CHECKSUMS, README, CARD = "SHA256SUMS", "README.md", "MODEL_CARD.md"  # what lesson 08 adds for people
 # whisper-small's adapter is 26 MB of weights, 5 MB of words, a dozen files; whisper-large's weights are four times that
 LIMITS = UnpackLimits(files=40, file_bytes=256 * 1024 * 1024, all_bytes=320 * 1024 * 1024, ratio=50)
@@ -20,7 +18,7 @@ _PROCESSOR = (".json", ".txt")  # its files have other names in each version of 
 
 
 def unpack_adapter(
-    bundle: Path | BinaryIO, folder: Path, needed: tuple[str, ...] = NEEDED, cache: Path | None = None
+    bundle: Path | BinaryIO, folder: Path, needed: tuple[str, ...] = ADAPTER_FILES, cache: Path | None = None
 ) -> tuple[Path, Manifest]:
     """Unpack a bundle into ``folder``, new or empty: the folder of the adapter in it, and its manifest.
 
@@ -59,7 +57,7 @@ def verify(folder: Path, cache: Path | None = None) -> Manifest:
 
 def belongs(name: str) -> bool:
     """Whether a file of this name has a place in an adapter."""
-    return name in (*NEEDED, CHECKSUMS, README, CARD) or Path(name).suffix in _PROCESSOR
+    return name in (*ADAPTER_FILES, CHECKSUMS, README, CARD) or Path(name).suffix in _PROCESSOR
 
 
 def _check_sums(folder: Path) -> None:

@@ -21,6 +21,8 @@ from ..core.settings import WINDOW_LADDER_S, LoraSettings
 SCHEMA = 1
 WEIGHTS = "adapter_model.safetensors"
 MANIFEST = "resonance.json"
+CONFIG = "adapter_config.json"
+ADAPTER_FILES = (WEIGHTS, CONFIG, MANIFEST)
 _MOST = 2**32 - 1  # of anything that is counted; the largest seed that numpy takes
 _LONGEST = 200  # characters of a text
 _LARGEST = 256 * 1024  # bytes of a JSON file; a real one has 2 kB

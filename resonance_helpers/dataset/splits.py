@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Parts = Sequence[Utterance]
 
-SPLIT = "split.json"  # in the folder of a run
+FACTS, SPLIT = "run.json", "split.json"  # in the folder of a run
 T = TypeVar("T")
 
 

@@ -28,6 +28,8 @@ _LENDERS = ("Noto Sans CJK SC", "Microsoft YaHei", "PingFang SC", "WenQuanYi Mic
 INK, SOFT, GRID, PAPER = "#222222", "#666666", "#dddddd", "#ffffff"
 BEFORE, AFTER = "#e69f00", "#0072b2"  # light and dark when printed grey
 GOOD, CARE, FAULT = "#00664a", "#8a5a00", "#a63a00"  # 4.5:1 or better as text on white
+VERDICTS = {"ok": (GOOD, "✓"), "again": (CARE, "↻"), "listen": (AFTER, "?"), "unusable": (FAULT, "✗")}
+LOUDEST_DB, QUIETEST_DB = -30.0, -100.0  # ends of the colour scale of spectra, dB of power density at full scale
 PNG_DPI = 110
 
 Inputs = ParamSpec("Inputs")

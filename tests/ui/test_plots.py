@@ -24,13 +24,13 @@ from resonance_helpers.core.messages import LANGUAGES, catalogue, message
 from resonance_helpers.core.settings import PRESETS, ServiceSettings
 from resonance_helpers.lessons.check_gpu.charts import memory_bars_svg
 from resonance_helpers.lessons.check_gpu.memory import Need
-from resonance_helpers.lessons.connect_app.charts import answered_table, qr_card
+from resonance_helpers.lessons.connect_app.charts import qr_card
 from resonance_helpers.lessons.connect_server.charts import tunnel_svg
 from resonance_helpers.lessons.convert_audio.charts import rates_and_spectra
 from resonance_helpers.lessons.convert_audio.logic import RateComparison, RateVersion
 from resonance_helpers.lessons.export_weights.charts import bundle_sizes, bundle_table, offers_table
 from resonance_helpers.lessons.export_weights.place import KINDS
-from resonance_helpers.lessons.serve_model.charts import TimedAnswer, latency, where_things_run
+from resonance_helpers.lessons.serve_model.charts import TimedAnswer, answered_table, latency, where_things_run
 from resonance_helpers.lessons.test_model.charts import (
     another_ten,
     before_after,

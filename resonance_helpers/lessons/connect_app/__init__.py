@@ -4,7 +4,7 @@ from ...core.lazy import lazy_names
 
 _HOMES = {
     "logic": ("copy_without", "correct"),
-    "charts": ("answered_table", "qr_card"),
+    "charts": ("qr_card",),
     "phone_codes": ("PhoneCodes",),
     "view": (
         "check_answer",

@@ -10,8 +10,7 @@ from scipy.signal import spectrogram
 
 from ...core.messages import message
 from ...ui.html import Markup, table_html
-from ...ui.plots import AFTER, BEFORE, INK, Picture, picture, quiet, styled
-from ..upload_recordings.charts import LOUDEST_DB, QUIETEST_DB
+from ...ui.plots import AFTER, BEFORE, INK, LOUDEST_DB, QUIETEST_DB, Picture, picture, quiet, styled
 
 if TYPE_CHECKING:
     from .logic import RateComparison, RateVersion

@@ -11,7 +11,7 @@ from IPython.display import display
 from ...core.messages import message
 from ...ui.html import badge, stack, table_html
 from ...ui.output import check, player
-from ..upload_recordings.charts import VERDICTS
+from ...ui.plots import VERDICTS
 
 if TYPE_CHECKING:
     from .logic import ConversionResult, ConvertedRow

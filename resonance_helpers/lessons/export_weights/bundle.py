@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...asr import adapter
-from ...asr.bundle import CARD, CHECKSUMS, NEEDED, README, belongs
+from ...asr.bundle import CARD, CHECKSUMS, README, belongs
+from ...asr.manifest import ADAPTER_FILES
 from ...core.messages import ResonanceError, catalogue, message
 from ...core.workspace import Workspace, replacing, require
 from .compatibility import PROCESSOR, TOKENIZER, for_other_programs
@@ -39,7 +40,7 @@ def export_adapter(workspace: Workspace) -> Export:
     (another export is under way here), RZ-0801 (not enough disk: nothing was begun), RZ-0004 (the disk filled up
     meanwhile).
     """
-    for name in NEEDED:
+    for name in ADAPTER_FILES:
         require(workspace.adapter / name, lesson=6)
     adapter.refuse_other_patient(workspace)
     manifest = adapter.verify(workspace.adapter, workspace.cache / "base_models").manifest

@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ...asr.adapter import refuse_other_patient
-from ...asr.bundle import CHECKSUMS, NEEDED, unpack_adapter
-from ...asr.manifest import Manifest
+from ...asr.bundle import CHECKSUMS, unpack_adapter
+from ...asr.manifest import ADAPTER_FILES, Manifest
 from ...core.messages import ResonanceError
 from ...core.workspace import Workspace, disk_full_is_said, make_folder, put_in_place
 
@@ -36,7 +36,7 @@ def import_bundle(bundle: Path, output_dir: Path, patient_id: str = "", replace:
     disk = next(folder for folder in (output, *output.parents) if folder.is_dir())
     with disk_full_is_said(home), TemporaryDirectory(dir=disk, prefix=".import-") as staging:
         cache = output / "cache" / "base_models"
-        folder, manifest = unpack_adapter(bundle, Path(staging) / "unpacked", (*NEEDED, CHECKSUMS), cache)
+        folder, manifest = unpack_adapter(bundle, Path(staging) / "unpacked", (*ADAPTER_FILES, CHECKSUMS), cache)
         if patient_id and manifest.patient_id != patient_id:
             raise ResonanceError("RZ-0803", path=bundle, found=manifest.patient_id, given=patient_id)
         refuse_other_patient(Workspace(output, output, manifest.patient_id))

@@ -21,8 +21,8 @@ from ...asr import adapter
 from ...asr.base_models import BaseModel, resolve
 from ...asr.base_models.sources import Source
 from ...asr.base_models.weights import parameter_count
-from ...asr.bundle import CARD, NEEDED, README
-from ...asr.manifest import Manifest
+from ...asr.bundle import CARD, README
+from ...asr.manifest import ADAPTER_FILES, Manifest
 from ...asr.whisper import SpeechModel, load_speech_model
 from ...asr.windows import POSITIONS_PER_SECOND
 from ...core.messages import ResonanceError
@@ -116,7 +116,7 @@ def _check_kind(kind: str) -> None:
 
 
 def _manifest(workspace: Workspace) -> Manifest:
-    for name in NEEDED:
+    for name in ADAPTER_FILES:
         require(workspace.adapter / name, lesson=6)
     adapter.refuse_other_patient(workspace)
     return adapter.read_manifest(workspace.adapter)

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...asr.manifest import ADAPTER_FILES
 from ...core.messages import message
 from ...core.workspace import megabytes
 from ...ui.output import check, html_table, say, show_link
-from ..train_model.view import ADAPTER_FILES
 
 if TYPE_CHECKING:
     from .bundle import Export

@@ -128,3 +128,9 @@ def requests_table(requests: Sequence[LoggedRequest]) -> Markup:
         fast = [f"{np.median(times):.0f} ms", f"{max(times)} ms"] if times else ["–", "–"]
         rows.append([route, len(asked), len(asked) - len(times), *fast])
     return table_html(headers, rows, notes=[message("chart.requests.note")])
+
+
+def answered_table(answers: Sequence[TimedAnswer]) -> Markup:
+    """Who was answered, what, and how fast."""
+    headers = [message(f"chart.answered.{name}") for name in ("patient", "text", "seconds")]
+    return table_html(headers, [(a.patient, a.text, f"{a.seconds:.2f} s") for a in answers])

@@ -16,8 +16,7 @@ from ...core.shell import resonance
 from ...core.workspace import REPOSITORY, Workspace
 from ...ui.html import Markup, escape
 from ...ui.output import check, code, html_table, say, show_commands
-from ..connect_app.charts import answered_table
-from .charts import TimedAnswer, where_things_run
+from .charts import TimedAnswer, answered_table, where_things_run
 
 if TYPE_CHECKING:
     from ...client import ResonanceClient, Transcript

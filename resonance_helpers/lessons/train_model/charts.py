@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 
+from ...asr.augmentation import effects_in_words
 from ...core.messages import message
 from ...core.settings import ALL_LINEAR, LoraSettings
 from ...ui.html import Markup, escape, table_html
@@ -112,12 +113,6 @@ def presets_table(presets: Mapping[str, TrainingSettings]) -> Markup:
         message("chart.presets.why"),
     ]
     return table_html(headers, rows, message("chart.presets.title"))
-
-
-def effects_in_words(effects: Sequence[str]) -> str:
-    """What augmentation changes: "语速、房间"; "否" where it changes nothing."""
-    words = [message(f"chart.effect.{effect}") for effect in effects]
-    return message("chart.effect.and").join(words) if words else message("chart.no")
 
 
 def _setting(field: str, value: object) -> str:

@@ -11,8 +11,8 @@ from ...asr.base_models import default_name
 from ...core.settings import SUITABLE_PASSES, USUAL_PASSES, TrainingSettings
 from ...core.workspace import Workspace
 from ...dataset.index import load_utterances
-from ...dataset.splits import hold_out_dev, split_utterances
-from .records import FACTS, TrainingResult, read_run
+from ...dataset.splits import FACTS, hold_out_dev, split_utterances
+from .records import TrainingResult, read_run
 
 
 @dataclass(frozen=True)

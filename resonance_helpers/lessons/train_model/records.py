@@ -33,8 +33,9 @@ from ...core.workspace import (
     write_json,
     write_text,
 )
+from ...dataset.splits import FACTS
 
-FACTS, HISTORY, GUESSES = "run.json", "history.jsonl", "guesses.jsonl"
+HISTORY, GUESSES = "history.jsonl", "guesses.jsonl"
 PLAN, CHOSEN, CHECKPOINTS = "plan.json", "chosen.json", "checkpoints"
 TENSORBOARD = "tensorboard"
 MEASURED = ("loss", "dev_cer", "dev_loss", "learning_rate")  # of a ``Point``

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ...asr.manifest import ADAPTER_FILES
 from ...core.messages import message
 from ...core.workspace import Workspace, megabytes
 from ...ui.output import check, html_table, say
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 
 HELPED_BY = 0.05  # a dev CER that fell by less than this may be chance on a few clips
-ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json", "resonance.json")
 
 
 def show_outlook(outlook: Outlook, yuan_per_hour: float = 0.0) -> None:

@@ -9,18 +9,16 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ...core.messages import message
-from ...ui.plots import AFTER, CARE, FAULT, GOOD, SOFT, Picture, picture, styled
+from ...ui.plots import AFTER, FAULT, SOFT, VERDICTS, Picture, picture, styled
 
 if TYPE_CHECKING:
     from .checking import RecordingRow
     from .clip_view import ClipView
 
 
-VERDICTS = {"ok": (GOOD, "✓"), "again": (CARE, "↻"), "listen": (AFTER, "?"), "unusable": (FAULT, "✗")}
 COLUMNS = 4
 SOUND = "#d6e6f2"  # behind a wave; light enough for it to stand out
 MEL_FLOOR_DB = -70.0  # below the loudest band; what is quieter is drawn as dark
-LOUDEST_DB, QUIETEST_DB = -30.0, -100.0  # ends of the colour scale, dB of power density at full scale
 
 
 @styled

@@ -21,7 +21,8 @@ from ...dataset.transcript import invisible
 from ...ui.fallback import bundle
 from ...ui.html import Markup, badge, escape, table_html
 from ...ui.output import check, player, say, show_in
-from .charts import VERDICTS, draw_clip_view, verdict
+from ...ui.plots import VERDICTS
+from .charts import draw_clip_view, verdict
 from .clip_view import load_clip_view
 
 if TYPE_CHECKING:

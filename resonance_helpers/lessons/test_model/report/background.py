@@ -9,11 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from .... import __version__
+from ....asr.augmentation import effects_in_words
 from ....asr.manifest import Manifest, read_manifest
 from ....core.workspace import Workspace, read_json
-from ....dataset.splits import read_split
-from ...train_model.charts import effects_in_words
-from ...train_model.records import FACTS
+from ....dataset.splits import FACTS, read_split
 from ..takes import Takes, examine
 
 _HASH_SHOWN = 12  # characters; enough to tell two sets of recordings apart
