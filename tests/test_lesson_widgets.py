@@ -341,6 +341,6 @@ def test_the_serving_commands_quote_the_folder(tmp_path: Path, capsys: pytest.Ca
 
 def test_the_whole_way_marks_what_is_there(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     adapter_files(workspace)
-    connect_app_view.show_whole_way(workspace)
+    connect_app_view.show_files_made(workspace)
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("第")]
     assert [row.endswith("✅") for row in rows] == [False, False, True, False, False]

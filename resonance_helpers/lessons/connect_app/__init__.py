@@ -13,7 +13,7 @@ _HOMES = {
         "show_app_address",
         "show_request",
         "show_service_check",
-        "show_whole_way",
+        "show_files_made",
     ),
 }
 __getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

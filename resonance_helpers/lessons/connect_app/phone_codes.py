@@ -11,7 +11,7 @@ from functools import partial
 import ipywidgets as widgets
 from IPython.display import display
 
-from ...client import app_address as whole_address
+from ...client import app_address as full_address
 from ...client import qr_svg
 from ...client.address import is_this_machine
 from ...core.messages import ResonanceError, message
@@ -30,7 +30,7 @@ class PhoneCodes:
     """
 
     def __init__(self, workspace: Workspace, url: str) -> None:
-        self._url = whole_address(url).removesuffix("/transcribe")
+        self._url = full_address(url).removesuffix("/transcribe")
         self._make: dict[str, Callable[[Workspace, str], str]] = {"page": links.phone_link, "app": links.app_address}
         self._workspace = workspace
         self._made: dict[str, str] = {}

@@ -87,7 +87,7 @@ def check_correction(before: Split, after: Split, added: Sequence[Label]) -> Non
     check(learned and tests[0] == tests[1], words, message("lesson10.once.fix"))
 
 
-def show_whole_way(workspace: Workspace) -> None:
+def show_files_made(workspace: Workspace) -> None:
     """What each lesson has left behind in the patient's folders."""
     left = [
         (4, workspace.labels),

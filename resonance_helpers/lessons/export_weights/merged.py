@@ -30,7 +30,7 @@ from ...core.settings import MAX_NEW_TOKENS, WINDOW_LADDER_S
 from ...core.workspace import Workspace, read_json, replacing_folder, require
 from .bundle import purpose
 from .compatibility import for_other_programs
-from .pages import model_card, readme_of_whole
+from .pages import model_card, readme_of_merged
 from .place import KINDS, alone, check_room, home
 
 WHISPER_WINDOW_S = max(WINDOW_LADDER_S)  # faster-whisper fills every clip up to this, whatever the model was made for
@@ -185,5 +185,5 @@ def _convert(speech: SpeechModel, numbers: str, folder: Path) -> None:
 def _write_pages(workspace: Workspace, manifest: Manifest, kind: str, window_s: float, folder: Path) -> None:
     brought = workspace.adapter / CARD
     card = model_card(workspace, manifest, brought.read_bytes() if brought.is_file() else None, kind, window_s)
-    for name, text in {README: readme_of_whole(manifest, kind, window_s), CARD: card}.items():
+    for name, text in {README: readme_of_merged(manifest, kind, window_s), CARD: card}.items():
         (folder / name).write_text(text, encoding="utf-8")

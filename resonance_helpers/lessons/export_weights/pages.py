@@ -92,7 +92,7 @@ def readme(manifest: Manifest) -> str:
     return "\n\n".join([f"# {manifest.patient_id}-adapter", *practice, *said, f"```python\n{script}```"]) + "\n"
 
 
-def readme_of_whole(manifest: Manifest, kind: str, window_s: float) -> str:
+def readme_of_merged(manifest: Manifest, kind: str, window_s: float) -> str:
     """README.md of a whole model that listens at ``window_s``: what it is, at which window, and the script for it."""
     base = manifest.base_model["name"]
     is_merged = kind == "merged"
