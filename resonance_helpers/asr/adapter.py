@@ -188,7 +188,7 @@ def attach(speech: SpeechModel, folder: Path, name: str = "default") -> Manifest
 
 class AdapterSwitch:
     """Room in one model for adapters that take turns: one slot for each shape, whose parameters are pointed at the
-    weights of whoever speaks.
+    weights of the patient who is asked for.
 
     A model then holds one adapter however many patients there are, and to change it takes a fraction of a millisecond.
     PEFT's own ``set_adapter`` walks through every adapter that is attached. For one thread at a time.
@@ -203,7 +203,7 @@ class AdapterSwitch:
         """From here on the model answers with ``loaded``. Raises RZ-0614 for weights that don't fit the model."""
         if self._active is loaded:
             return
-        self._active = None  # until every weight is in its place, the slot is nobody's
+        self._active = None  # until every weight is in place, no adapter is active
         name, parameters = self._slot(loaded.lora)
         _check_shapes(parameters, loaded.weights, loaded.folder)
         self._speech.model.set_adapter(name)
@@ -212,7 +212,7 @@ class AdapterSwitch:
         self._active = loaded
 
     def clear(self) -> None:
-        """Hold nobody's weights any more."""
+        """Hold no patient's weights any more."""
         self._active = None
         for _, parameters in self._slots.values():
             for parameter in parameters.values():
@@ -379,7 +379,7 @@ def _as_json(config: LoraConfig) -> dict[str, Any]:
 
 
 def _read_weights(path: Path, lora: LoraSettings, config: WhisperConfig | None) -> dict[str, torch.Tensor]:
-    """The weights, copied: else the file stays mapped, and whoever writes into it would change a voice in use."""
+    """The weights, copied: else the file stays mapped, and writing into it would change an adapter in use."""
     with path.open("rb") as file:
         if int.from_bytes(file.read(8), "little") > _HEADER_BYTES:
             raise ValueError(f"{WEIGHTS}: header > {_HEADER_BYTES} bytes")

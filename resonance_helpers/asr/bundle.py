@@ -43,7 +43,7 @@ def unpack_adapter(
 def verify(folder: Path, cache: Path | None = None) -> Manifest:
     """The manifest of the adapter in ``folder``, which has passed ``adapter.verify``.
 
-    Raises RZ-0002 (no pseudonym) and RZ-0944, which names no path: whoever uploads must not always know it.
+    Raises RZ-0002 (no pseudonym) and RZ-0944, which names no path.
     """
     try:
         return adapter.verify(folder, cache).manifest

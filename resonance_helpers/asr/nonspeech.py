@@ -1,7 +1,7 @@
-"""Sounds in which nobody speaks, to ask of a trained voice: does it hear the patient's phrases where there are none?
+"""Sounds without speech, to test a trained adapter with: does it hear the patient's phrases where there are none?
 
 Synthetic, so that anybody gets the same ones from a seed and no recording of a home is needed: what a microphone beside
-a bed picks up while nobody talks. They stand for such sounds and do not replace the room where the voice will be used.
+a bed picks up in between. They stand for such sounds and do not replace the room where the voice will be used.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Sound in and out: decode anything, resample, write our one WAV format.
 
-PyAV brings FFmpeg's decoders inside its wheel, so a phone's m4a works on a laptop where nobody installed ffmpeg. Files
+PyAV brings FFmpeg's decoders inside its wheel, so a phone's m4a works on a laptop without ffmpeg. Files
 come from strangers: only known containers are opened (``formats``: a playlist that names other files is not one) and
 only known codecs of sound, never a picture or a video; always through an open file; and decoding stops at
 ``max_seconds`` and at ``MAX_BYTES``, so that neither a forged header nor an hour of silence in a small file fills the

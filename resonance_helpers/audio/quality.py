@@ -81,7 +81,7 @@ def without_offset(samples: np.ndarray, rate: int = SAMPLE_RATE) -> np.ndarray:
 
 
 def has_speech(samples: np.ndarray, rate: int = SAMPLE_RATE) -> bool:
-    """Whether somebody may be speaking: the level stays well above the clip's own background for a syllable's length.
+    """Whether the clip may hold speech: the level stays well above the clip's own background for a syllable's length.
 
     Meant to let every voice through, a whisper too, so it asks for no pitch. It refuses silence, hum, steady noise and
     clicks; what swells or rings as long as a syllable (a knock, a beep, a car) passes, and so does other people's talk.

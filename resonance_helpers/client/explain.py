@@ -56,7 +56,7 @@ def _said_by_the_system(error: BaseException) -> str:
 def _shakes_hands(address: str) -> bool:
     """Whether TLS is spoken at ``address``: a server that wants TLS hangs up on plain HTTP without a word."""
     context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is sent, so nobody is trusted
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is sent, so no server is trusted
     parts = urlsplit(address)
     try:
         with (

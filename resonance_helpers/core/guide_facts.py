@@ -1,6 +1,6 @@
 """What the guide says, as data: its expectations, its costs, its timeline. Words are in ``messages/13_guide.toml``.
 
-These are quotations. No source could be found for the effect table and nobody has measured the costs here, so what
+These are quotations. No source could be found for the effect table and the costs were not measured here, so what
 shows them says so, and never puts them beside figures that were measured. Standard library only.
 """
 

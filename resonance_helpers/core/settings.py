@@ -217,7 +217,7 @@ class ServiceSettings:
     decode_s: float = 10.0  # for one recording; a phrase takes milliseconds
     # What waits
     queue_size: int = 32
-    deadline_s: float = 30.0  # from the whole upload to the answer; nobody waits longer for a sentence
+    deadline_s: float = 30.0  # from the whole upload to the answer; no speaker waits longer for a sentence
     batch_size: int = 8  # pieces of one patient and window, answered together
     # What stays in memory
     max_adapters: int = 64

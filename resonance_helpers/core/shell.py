@@ -1,4 +1,4 @@
-"""Commands as they can be typed on this machine: nobody has to activate an environment first.
+"""Commands as they can be typed on this machine: no environment has to be activated first.
 
 Windows' shell is PowerShell, as in ``start.ps1`` and lesson 02. Standard library only.
 """

@@ -41,7 +41,7 @@ INCOMING, LONG_RECORDINGS = "incoming", "long_recordings"
 _NAME = 40  # characters of its file's name that a temporary one bears: what is added has to fit too
 _FILE, _FOLDER = 0o600, 0o700  # the modes of what is made here
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}(?P<suffix>\.\w+)?")  # what ``replacing`` leaves when killed
-# What systems and programs keep beside somebody's files, by the name of a file or a folder.
+# What systems and programs keep beside a user's files, by the name of a file or a folder.
 _SYSTEMS_OWN = re.compile(
     r"\._.*|\.ds_store|\.localized|\.apdisk|\.fseventsd|\.spotlight-v100|\.trashes|\.temporaryitems|__macosx|icon\r"
     r"|(?:eh)?thumbs\.db|desktop\.ini|~\$.*|\$recycle\.bin|system volume information"
@@ -372,7 +372,7 @@ def lock(path: Path, wait: bool = True) -> FileLock:
 
 # ── What lies in a folder ────────────────────────────────────────────────────
 def is_rubbish(name: str) -> bool:
-    """Whether a file or folder of this name is nobody's work: a system's own, or what a killed process of ours left."""
+    """Whether a file or folder of this name is no user's work: a system's own, or left by a killed process of ours."""
     left = _LEFTOVER.fullmatch(name)
     is_left = left and (len(left["name"]) == _NAME or Path(left["name"]).suffix == (left["suffix"] or ""))
     return bool(is_left or _SYSTEMS_OWN.fullmatch(name))
@@ -446,7 +446,7 @@ def put_in_place(folder: Path, path: Path) -> None:
     """Let ``folder`` take the place of ``path``. What was there is afterwards where ``folder`` was, or beside it, and
     the caller's to remove.
 
-    The two trade places in one step, so that a whole folder is at ``path`` for whoever reads or is killed. Where the
+    The two trade places in one step, so that every reader finds a whole folder at ``path``, after a kill too. Where the
     system can't do that (only Linux can, and not on every disk), the previous one is moved aside a moment before.
     """
     if not _exchange(folder, path):

@@ -1,7 +1,7 @@
 """The same recording twice, by its sound: another codec, level, name or a little less silence does not hide it.
 
-Somebody who says a phrase twice never makes the same wave twice, however alike the two sound; a copy of a file does, in
-any codec that keeps the wave. So two recordings are the same where their low band, moved to where it fits best, is
+A speaker who says a phrase twice never makes the same wave twice, however alike the two sound; a copy of a file does,
+in any codec that keeps the wave. So two recordings are the same where their low band, moved to where it fits best, is
 the same wave. Measured on the 79,800 pairs of 400 recordings (one voice synthetic, one healthy, one impaired by a
 program from another's recordings) the most alike reached 0.67; copies as mp3, m4a, aac, ogg and webm, louder, softer,
 with silence added or taken away, 0.97 and more. The narrow codec of telephones (amr) keeps less: most copies are found.

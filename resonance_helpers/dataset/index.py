@@ -193,7 +193,7 @@ def without_suffix(name: str) -> str:
 
 def repaired(name: str) -> str:
     """``name`` as our copy is called: white space becomes ``_``, at the ends it goes; characters composed, which macOS
-    takes apart; and none that nobody sees."""
+    takes apart; and none that are invisible."""
     seen = _INVISIBLE.sub("", unicodedata.normalize("NFC", name))
     parts = (re.sub(r"\s+(\.\w+)$", r"\1", part.strip()) for part in seen.split("/"))
     return re.sub(r"\s+", "_", "/".join(parts))
@@ -266,7 +266,7 @@ class Recordings:
         return self._workspace.data_dir / name
 
     def is_ours(self, name: str) -> bool:
-        """Whether ``name`` is a WAV that lesson 05 wrote and nobody has changed since."""
+        """Whether ``name`` is a WAV that lesson 05 wrote and that has not changed since."""
         source = self._source_of.get(name)
         path = self._path(name)
         if source is None or not _is_file(path):

@@ -93,7 +93,7 @@ def changing(path: Path) -> Iterator[list[Label]]:
     """The entries of labels.json, to be changed in place; none where there is no file yet. They are written when the
     block ends well.
 
-    Whoever else changes them, a notebook or the service, waits meanwhile: nobody's entry is lost. Raises what
+    Whoever else changes them, a notebook or the service, waits meanwhile: no entry is lost. Raises what
     ``read_labels``, ``write_labels`` and ``workspace.locked`` raise.
     """
     with locked(path):

@@ -129,7 +129,7 @@ def nested_phrases(
     """For each of ``sizes``: all takes of that many phrases, in the order of ``utterances``.
 
     Phrases are drawn by ``seed`` alone, so that the phrases of a smaller size are among those of every larger one, and
-    the order in which somebody wrote the labels changes nothing. A size beyond the number of phrases gives them all.
+    the order of the labels changes nothing. A size beyond the number of phrases gives them all.
     """
     phrases = sorted({normalise(u.text) for u in utterances})
     random.Random(seed).shuffle(phrases)

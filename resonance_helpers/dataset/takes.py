@@ -59,7 +59,7 @@ def suffix_of_copy(source: Path) -> str:
 
 
 def put_take(workspace: Workspace, samples: np.ndarray, label: Label) -> Label:
-    """Write ``samples`` in the place of a take that this project recorded and somebody chose to record again."""
+    """Write ``samples`` in the place of a take that this project recorded and that the user chose to record again."""
     with changing(workspace.labels) as labels:
         if label not in labels:  # its text was corrected, or it was taken out meanwhile
             raise ResonanceError("RZ-0433", audio=label.audio)
@@ -82,7 +82,7 @@ def next_label(
 
 
 def are_marked(labels: Sequence[Label]) -> bool:
-    """Whether somebody said what trains and what judges; the mark of a correction is our own and says nothing."""
+    """Whether the labels say what trains and what judges; the mark of a correction is our own and says nothing."""
     return any(label.split for label in labels if label.session != CORRECTIONS)
 
 
@@ -94,7 +94,7 @@ def _add(
     write: Callable[[Path], None],
     accept: Callable[[Sequence[Label]], None] = lambda _: None,
 ) -> Label:
-    if workspace.is_sample:  # nobody has agreed to what is trained on the sample
+    if workspace.is_sample:  # no person has agreed to what is trained on the sample
         raise ResonanceError("RZ-0417")
     text = check(text)
     with changing(workspace.labels) as labels:

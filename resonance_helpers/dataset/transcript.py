@@ -1,7 +1,7 @@
 """What may stand as the text of a recording. Every way in for a text asks here: labels.json, new takes, files that come
 in, lists of phrases, tables of other programs, corrections, the editor.
 
-A model learns exactly what is written, so what nobody can see must not be learned: invisible characters are left out
+A model learns exactly what is written, so what is invisible must not be learned: invisible characters are left out
 wherever a text is read, because there is only one way to read it without them; a file is changed only when its owner
 says so. What can be read in several ways, or not at all, is refused.
 """
@@ -37,13 +37,13 @@ _SHOWN = 30  # characters of a text that an error repeats
 
 
 def clean(text: str) -> str:
-    """``text`` on one line, characters composed, without what nobody can see; spaces in a row are one."""
+    """``text`` on one line, characters composed, without invisible ones; spaces in a row are one."""
     visible = (" " if each.isspace() else each for each in text if each.isspace() or not _is_invisible(each))
     return " ".join(unicodedata.normalize("NFC", "".join(visible)).split())
 
 
 def invisible(text: str) -> tuple[str, ...]:
-    """The characters of ``text`` that nobody sees, such as ``U+200B``, each once; spaces around it are none."""
+    """The invisible characters of ``text``, such as ``U+200B``, each once; spaces around it are none."""
     return tuple(dict.fromkeys(f"U+{ord(each):04X}" for each in text.strip(" \u3000") if _is_invisible(each)))
 
 

@@ -1,4 +1,4 @@
-"""Our Chinese CER as an ``evaluate`` metric, for whoever works with that library.
+"""Our Chinese CER as an ``evaluate`` metric, for users of that library.
 
 It comes with the package, so no hub is asked. It has a module of its own because importing ``evaluate`` takes seconds.
 """

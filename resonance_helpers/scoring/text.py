@@ -7,7 +7,7 @@ Whisper writes Traditional characters, punctuation and Arabic digits as it pleas
   十 in 十分 is part of a word, and a digit there would break it. 1起 and 一起 meet, as do 10分 and 十分.
 - 廿 and 卅 are 二十 and 三十. 壹, 贰, 拾 … stay: they are also 收拾, 队伍, 陆地.
 - 2 before a measure word is 两 (2个 → 两个), elsewhere 二 (第2个, 2号). The characters 两 and 二 stay as they are said,
-  but before 百, 千, 万 and 亿 both are 二: of 200 nobody knows which was said.
+  but before 百, 千, 万 and 亿 both are 二: of 200 it is unknown which was said.
 - Digit by digit: more than six digits, a leading zero, groups as of a telephone, years, what is 打, 拨 or 叫.
 - A date 2024-3-5 is 二零二四年三月五日; 8:30 is 八点三十, and 八点半, which is said otherwise, stays 八点半.
 - 50% is 百分之五十, 100% is 百分之百; 3.5 is 三点五; -5 is 负五; ℃ and 摄氏度 are 度.

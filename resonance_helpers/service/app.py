@@ -160,7 +160,7 @@ def _answer_whether_ready(app: FastAPI, engine: Engine) -> None:
 def _count(app: FastAPI, metrics: Metrics) -> None:
     @app.get("/metrics", responses={401: {"model": Problem}}, dependencies=NEEDS_KEY, response_class=PlainTextResponse)
     async def count() -> PlainTextResponse:
-        """What the operator counts, for Prometheus. Names nobody."""
+        """What the operator counts, for Prometheus. It names no patient."""
         return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4")
 
 
@@ -205,7 +205,7 @@ def _correct(app: FastAPI, recent: Corrections) -> None:
 
 # ── What surrounds them ──────────────────────────────────────────────────────
 async def _unless_gone(request: Request, answering: Coroutine[Any, Any, Answer]) -> Answer:
-    """The answer, given up when the client hangs up: nobody is left to read it, and others wait."""
+    """The answer, given up when the client hangs up, because others wait."""
     answer = asyncio.ensure_future(answering)
     gone = asyncio.ensure_future(_until_gone(request))
     try:

@@ -1,9 +1,9 @@
 """HTTPS for a machine at home: a certificate that it makes itself, or one's own.
 
 A phone's browser opens the microphone over https alone, and no authority vouches for a machine without a name on the
-internet. So it vouches for itself: a browser warns, once for each phone, because nobody has checked whose machine it
-is, and the fingerprint is how a family checks it. Our own programs never switch the check off: they trust exactly this
-certificate (``trusting``).
+internet. So it vouches for itself: a browser warns, once for each phone, because no authority has checked whose
+machine it is, and the fingerprint is how a family checks it. Our own programs never switch the check off: they trust
+exactly this certificate (``trusting``).
 """
 
 from __future__ import annotations
@@ -221,7 +221,7 @@ def _is_ip(name: str) -> bool:
 
 
 def _is_reachable(name: str) -> bool:
-    """Whether a certificate can carry ``name`` and somebody could ask for it: not 0.0.0.0, not 169.254.…"""
+    """Whether a certificate can carry ``name`` and a client could ask for it: not 0.0.0.0, not 169.254.…"""
     if _is_ip(name):
         address = ip_address(name)
         return not (address.is_unspecified or address.is_link_local)

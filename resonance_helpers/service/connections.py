@@ -76,7 +76,7 @@ class Crowd:
             self._make_room(max(self._from.values(), key=len), connection)
 
     def answered(self, connection: Connection) -> None:
-        """Somebody with a key was: it counts as new."""
+        """A request with a key was answered: the connection counts as new."""
         mine = self._from.get(connection.address, {})
         if connection in mine:
             mine[connection] = mine.pop(connection)
@@ -163,7 +163,7 @@ class Connection(H11Protocol):
     # ── The end ──────────────────────────────────────────────────────────────
     @property
     def is_served(self) -> bool:
-        """Whether somebody with a key is being answered, or waits for that."""
+        """Whether a request with a key is being answered, or waits for that."""
         return self.cycle is not None and not self.cycle.response_complete and self._has_key
 
     @property
@@ -214,7 +214,7 @@ class Connection(H11Protocol):
 
 
 def _network(peer: Any) -> str:
-    """What counts as one address. Whoever has one IPv6 address has the 2⁶⁴ that start alike."""
+    """What counts as one address. An IPv6 address comes with the 2⁶⁴ of the same prefix."""
     try:
         address = ip_address(peer[0].partition("%")[0])
     except (TypeError, ValueError, IndexError):  # gone already, or no address of the internet

@@ -1,4 +1,4 @@
-"""Strangers' files are decoded in processes of their own: a codec that crashes or hangs costs nobody else a phrase.
+"""Untrusted files are decoded in processes of their own: a codec that crashes or hangs costs no other request anything.
 
 A worker reads bytes from a pipe and answers with bytes: plain samples or a refusal as JSON, never a pickle, so that a
 file which takes a decoder over has not taken over the service. Its memory is bounded, and when the service is gone, the
@@ -141,7 +141,7 @@ class Decoders:
             try:
                 job = self._jobs.get(timeout=CHECK_S)
             except queue.Empty:
-                job = _Job(b"")  # refused by whoever lives
+                job = _Job(b"")  # refused by a living worker
             if job is None:
                 return
             if not job.samples.cancelled():

@@ -1,8 +1,8 @@
 """From the bytes of a recording to text: decode, cut at pauses, wait in a bounded queue, one inference thread.
 
 The event loop never waits for a codec, a disk or the model, and it alone touches the queue, so nothing here needs a
-lock. A request that finds the queue full is told when to come back instead of growing a backlog that nobody waits for
-any more; one that was given up, by its client or by its deadline, leaves the queue.
+lock. A request that finds the queue full is told when to come back instead of growing a backlog that no client waits
+for any more; one that was given up, by its client or by its deadline, leaves the queue.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Recogniser(Protocol):
         ...
 
     def clear(self) -> None:
-        """Hold nobody's voice between two calls of ``recognise``, in whose thread this is called."""
+        """Hold no patient's adapter between two calls of ``recognise``, in whose thread this is called."""
         ...
 
 
@@ -67,7 +67,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Answer:
-    """``segments`` as the model wrote them, none where nobody speaks; ``duration`` of the recording in seconds;
+    """``segments`` as the model wrote them, none where there is no speech; ``duration`` of the recording in seconds;
     ``uncertain``: a person should look at the text first."""
 
     segments: tuple[Segment, ...]
@@ -177,7 +177,7 @@ class Engine:
         self._decoders.close()
 
     def _load_adapter(self, patient_id: str) -> Any:
-        assert self._voices  # nobody is let in before
+        assert self._voices  # no request is accepted before
         return self._voices.load(patient_id)
 
     async def _hear(self, voices: Recogniser, recording: bytes, patient_id: str) -> Answer:
@@ -207,7 +207,7 @@ class Engine:
                 self._something_waits.clear()
 
     def _next_batch(self) -> list[_Piece]:
-        """Whoever waits longest, and others of the same patient and window. Who gave up is left out."""
+        """The piece that waits longest, and others of the same patient and window, without those that were given up."""
         wanted = [piece for piece in self._waiting if not piece.said.done()]
         batch = [piece for piece in wanted if piece.goes_with(wanted[0])][: self._settings.batch_size]
         self._waiting = deque(piece for piece in wanted if piece not in batch)

@@ -27,7 +27,7 @@ from .problems import log_failure, problem
 
 OPEN_PATHS = page_routes.PATHS | {"/health", "/livez"}
 ADDRESS_PATHS = frozenset({"/health", "/transcribe"})  # what an app with one address field asks for
-CLIENT_GONE = 499  # what servers write into their logs where nobody is left to answer
+CLIENT_GONE = 499  # what servers log where the client has gone
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",

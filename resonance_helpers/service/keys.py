@@ -44,7 +44,7 @@ class Access:
 
 
 EVERYBODY = Access()
-NOBODY = Access(frozenset())  # of who asks without a key
+NOBODY = Access(frozenset())  # of a request without a key
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,12 @@ class Keyring:
             self._stored = _entries(self._file)
         except ResonanceError as error:
             log.error("%s", error)
-            self._stored = ()  # nobody can tell any more which keys are good
+            self._stored = ()  # it is unknown which keys are good
 
 
 # ── The file ─────────────────────────────────────────────────────────────────
 def new_key() -> str:
-    """A key that nobody can guess: 256 random bits."""
+    """A key of 256 random bits."""
     return secrets.token_urlsafe(32)
 
 

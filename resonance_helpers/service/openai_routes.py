@@ -200,7 +200,7 @@ def _refused(field: str, value: str, allowed: str) -> ResonanceError:
 
 
 def _in_format(answer: Answer, response_format: str, language: str) -> Response:
-    """A recording that was cut at pauses is as many segments as pieces; none where nobody speaks."""
+    """A recording that was cut at pauses is as many segments as pieces; none where there is no speech."""
     text = show([segment.text for segment in answer.segments])
     spoken = [(segment.start, segment.end, show([segment.text])) for segment in answer.segments]
     if response_format == "json":

@@ -54,7 +54,7 @@ STATUS = {
     "RZ-0918": 409,
     "RZ-0960": 405,
     "RZ-0961": 404,
-    "RZ-0970": 422,  # a recording at which decoding fails in a way that nobody foresaw
+    "RZ-0970": 422,  # a recording at which decoding fails in an unforeseen way
 }
 PREFIX_OPENAI = "/v1"
 
@@ -77,7 +77,7 @@ def problem(error: ResonanceError, scope: Scope) -> JSONResponse:
 
 
 def log_failure(error: Exception) -> None:
-    """Where ``error`` happened, without its words: they may quote what somebody said. Our own sentences never do."""
+    """Where ``error`` happened, without its words: they may quote what was said. Our own sentences never do."""
     what = str(error) if isinstance(error, ResonanceError) else type(error).__name__
     log.error("%s\n%s", what, "".join(traceback.format_tb(error.__traceback__)))
 

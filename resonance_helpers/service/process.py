@@ -34,7 +34,7 @@ _REQUEST = re.compile(r"^(\S+ [\d:]+),\d+ ([A-Z]+ \S+) (\d+) (\d+) ms$", re.MULT
 
 @dataclass(frozen=True)
 class LoggedRequest:
-    """What the service's log keeps of one request. Nobody's name, key or words are in it."""
+    """What the service's log keeps of one request. No name, key or words are in it."""
 
     at: str  # the machine's own time, YYYY-MM-DD HH:MM:SS
     route: str  # such as ``POST /transcribe``

@@ -1,4 +1,4 @@
-"""The real voices: one Whisper, and the adapter of whoever is asked for.
+"""The recogniser: one Whisper model, and the adapter of the patient who is asked for.
 
 The model is used by one thread only (see ``engine``), because an adapter is switched in place: two threads gave 35 of
 50 answers in another patient's voice.
@@ -22,7 +22,7 @@ from ..core.settings import SAMPLE_RATE
 from .registry import AdapterRegistry
 
 log = logging.getLogger("resonance.service")
-NOTHING = Hypothesis("", truncated=False, unsure=True)  # where nobody speaks
+NOTHING = Hypothesis("", truncated=False, unsure=True)  # where there is no speech
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class WhisperRecogniser:
         return voice.window_s if seconds <= voice.window_s else window_for(seconds, self.longest_s)
 
     def recognise(self, samples: Sequence[np.ndarray], voice: LoadedAdapter, window_s: float) -> list[Hypothesis]:
-        """What is said in each 16 kHz mono clip of at most ``window_s`` seconds; ``NOTHING`` where nobody speaks."""
+        """The hypothesis for each 16 kHz mono clip of at most ``window_s`` seconds; ``NOTHING`` without speech."""
         spoken = is_speech(samples, voice.adapter.manifest.speech_bar)
         answers = iter(self._said([*compress(samples, spoken)], voice, window_s))
         return [next(answers) if is_spoken else NOTHING for is_spoken in spoken]
@@ -74,7 +74,7 @@ class WhisperRecogniser:
         self._slots.clear()
 
     def warm_up(self, patient_id: str) -> None:
-        """Let the model answer once, so that nobody has to wait for it, and a misfit shows at once."""
+        """Let the model answer once, so that the first request is fast and a misfit shows at once."""
         voice = self.load(patient_id)
         self._said([np.zeros(SAMPLE_RATE, dtype=np.float32)], voice, voice.window_s)
 

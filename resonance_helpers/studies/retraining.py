@@ -3,7 +3,7 @@
 Every retraining has a folder of its own. It reads the person's recordings where they lie, through a labels.json that
 names some of them; the adapter that the person uses is never touched. Folders are named by what went in (recordings,
 settings, base model), so a finished one is found again, and nothing of other recordings or settings can be taken for
-it. Once judged, its adapter is deleted: it is a person's voice, and nobody needs it any more.
+it. Once judged, its adapter is deleted: it is a person's voice and not needed any more.
 """
 
 from __future__ import annotations

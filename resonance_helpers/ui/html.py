@@ -72,7 +72,7 @@ def table_note(text: str) -> Markup:
 
 
 def badge(text: str, colour: str, mark: str) -> Markup:
-    """A short coloured label that also carries a ``mark``, so that nobody needs the colour to read it."""
+    """A short coloured label that also carries a ``mark``, so that it can be read without the colour."""
     style = f"color:{colour};border:1px solid {colour};border-radius:4px;padding:0 6px;white-space:nowrap"
     return Markup(f'<span style="{style}">{escape(mark)} {escape(text)}</span>', f"{mark} {text}")
 

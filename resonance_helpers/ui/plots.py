@@ -105,5 +105,5 @@ def _settings() -> Any:
         "axes.facecolor": PAPER,
         "savefig.facecolor": PAPER,
         "legend.frameon": False,
-        "text.parse_math": False,  # a "$" in somebody's label is a dollar, not mathematics
+        "text.parse_math": False,  # a "$" in a label is a dollar, not mathematics
     }

@@ -1,6 +1,6 @@
 """The sounds of Mandarin, and how often each of them was said.
 
-A model that never heard a sound from somebody can only guess it. The tables are pinyin as it is taught at school;
+A model that never heard a sound from this speaker can only guess it. The tables are pinyin as it is taught at school;
 readings are the dictionary's, so 你好 counts two third tones although the first is spoken as a second.
 """
 

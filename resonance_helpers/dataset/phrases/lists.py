@@ -1,4 +1,4 @@
-"""Lists of phrases: the bundled one, the patient's own, and what somebody has in a file.
+"""Lists of phrases: the bundled one, the patient's own, and those in a user's file.
 
 A list comes from a spreadsheet or from Notepad, and every phrase is shown before it is spoken: ``tables`` says which
 codings are read.

@@ -88,7 +88,7 @@ def jupyter_command(port: int, user: str = "root") -> str:
 def tunnel_command(host: str, port: int, local_port: int, remote_port: int, user: str = "root") -> str:
     """The command, for the learner's own computer, that brings the server's ``remote_port`` to its ``local_port``.
 
-    Both ends are bound to loopback, so that nobody else in the network gets in.
+    Both ends are bound to loopback, so that no other machine in the network gets in.
     """
     server = Server(host, port, user)
     forward = f"{check_port(local_port)}:127.0.0.1:{check_port(remote_port)}"

@@ -218,7 +218,7 @@ class _Shelf:
         self._workspace = workspace
         self._before = index
         self._after: dict[str, Conversion] = {}
-        # Every name that belongs to somebody, folded because Windows and macOS do not tell x.wav from X.wav.
+        # Every name that is taken, folded because Windows and macOS do not tell x.wav from X.wav.
         self._owner = {each.wav.casefold(): each.source for each in index.values() if each.wav}
         self._sources = [match.source for match in matches if match.source]
         self._owner |= {source.casefold(): source for source in self._sources}
@@ -244,7 +244,7 @@ class _Shelf:
         return source.startswith(f"{self._workspace.audio.name}/") and audio.is_our_format(self.path(source))
 
     def name_for(self, each: _Prepared) -> str:
-        """What the WAV of a recording is called, so that it overwrites nobody's work; empty where none is written."""
+        """The name for the WAV of a recording, which overwrites no file of the user's; empty where none is written."""
         source, samples = each.match.source or "", each.outcome
         if not isinstance(samples, np.ndarray):
             return ""

@@ -31,7 +31,7 @@ class ServicePanel:
     """Start and stop by button or by ``start()`` and ``stop()``; below, the end of the log while the service runs.
 
     ``start_service(*args, **options)`` gives a ``ServiceProcess``, as ``service.start`` does. After a stop it is asked
-    for the same port and key, so that whoever was connected is connected again.
+    for the same port and key, so that earlier clients are connected again.
     """
 
     def __init__(self, start_service: Callable[..., ServiceProcess], *args: Any, **options: Any) -> None:

@@ -5,7 +5,7 @@ it. The two are never pooled. "Before" is the base model as a stranger would use
 given, the answer bounded in tokens.
 
 Two more ask what training may have spoilt. *Forgetting*: healthy people's speech, before and after. *Silence*: does one
-of the patient's phrases come out where nobody speaks, and does the speech gate keep it back?
+of the patient's phrases come out of sounds without speech, and does the VAD keep them back?
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Forgetting(BeforeAfter):
 
 @dataclass(frozen=True)
 class Silence:
-    """What comes out where nobody speaks. Shares of ``n`` clips, intervals 95 %."""
+    """What comes out of sounds without speech. Shares of ``n`` clips, intervals 95 %."""
 
     n: int
     decoded: int  # of these: all that the gate lets through, and a sample of the rest
@@ -191,7 +191,7 @@ def evaluate(
     ``healthy`` is a folder with labels.json and recordings of people who speak without impairment, or empty;
     ``other_sounds`` is how many clips without speech are tried (0 leaves them out). Raises RZ-0006 (lesson 06 missing),
     RZ-0005 (another patient's adapter), RZ-061x (an adapter that does not fit), RZ-0701 (nothing to test on), RZ-0702
-    (nobody knows what it was trained on), RZ-0703 (no healthy recording that fits).
+    (it is unknown what it was trained on), RZ-0703 (no healthy recording that fits).
     """
     manifest = _manifest(workspace)
     parts = _parts(workspace, manifest)
@@ -231,7 +231,7 @@ def evaluate(
 def judge(known: BeforeAfter | None, flips: int = 0) -> Verdict:
     """The verdict by the cautious end of the interval: of so few clips the middle flatters half of the time.
 
-    With ``flips``, answers that read well and turn the meaning round, nobody should use it unchecked.
+    With ``flips``, answers that read well and turn the meaning round, it must not be used unchecked.
     """
     if known is None:
         return Verdict("not_yet", message("verdict.rule.none"))

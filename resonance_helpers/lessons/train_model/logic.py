@@ -134,7 +134,7 @@ class _Run:
             steps, diverged = self._fit(make)
         best = progress.best()
         if best is None:  # the trainer looks at dev at its last step at the latest, unless it diverged before
-            shutil.rmtree(checkpoints, ignore_errors=True)  # nobody should go on from them
+            shutil.rmtree(checkpoints, ignore_errors=True)  # training must not resume from them
             raise ResonanceError("RZ-0621", step=steps, rate=settings.learning_rate)
         return {
             "steps": steps,

@@ -177,7 +177,7 @@ class RunLog:
             write_text(self.folder / name, _as_lines(records))
 
     def tell_again(self, total_steps: int, on_event: Callable[[Event], None]) -> None:
-        """What a killed run had done, as if it happened now: whoever draws the events has the whole curve then."""
+        """What a killed run had done, as if it happened now, so that a chart of the events has the whole curve."""
         for point in self.history:
             guesses = tuple(g for g in self.guesses if g.step == point.step) if point.dev_cer is not None else ()
             left = point.seconds / point.step * (total_steps - point.step)

@@ -1,7 +1,7 @@
 """What has arrived from a phone: single files, folders, zips, uploads; how much of it at once, and under which names.
 
-Nothing is listened to here, and what somebody gave stays where and as it is: only uploads and what is in zips are
-written, into the staging folder of whoever asks.
+Nothing is listened to here, and the files given stay where and as they are: only uploads and what is in zips are
+written, into the caller's staging folder.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class IntakeLimits:
     # The upload button sends all that was chosen as one message, and Jupyter's websocket closes above 10 MiB.
     upload_bytes: int = 8_000_000  # of one file
     all_uploads_bytes: int = 9_000_000  # of all that were chosen together
-    files: int = 2_000  # in a folder or a zip; somebody who names a whole disk is told, not kept waiting
+    files: int = 2_000  # in a folder or a zip; a path that is a whole disk is told, not kept waiting
     file_bytes: int = 200_000_000  # half an hour as WAV from a phone
     all_bytes: int = 2_000_000_000
     ratio: float = 200.0  # a zip's; the quietest WAV shrinks to a hundredth

@@ -2,7 +2,7 @@
 the file was given.
 
 A text on the wrong sound is worse than none, for a model learns exactly what is written: where it isn't clear which
-file is meant, or what a name says, somebody has to listen.
+file is meant, or what a name says, a person has to listen.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Does a text fit its recording? By how many characters are said in a second, and by what a base model hears.
 
-Both compare within one set: somebody who speaks slowly is compared with themselves, and a model that understands little
+Both compare within one set: a slow speaker is compared with themselves, and a model that understands little
 of a voice still mishears one phrase in its own way.
 """
 

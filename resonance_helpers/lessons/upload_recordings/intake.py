@@ -34,7 +34,7 @@ class Item:
     ``text`` is what it may say, by a labels.json or table beside it or by its own name, None where neither tells.
     ``name`` is what our copy will be called as things stand, relative to DATA_DIR; None where none will be made.
     ``seconds`` is 0 where it could not be decoded; ``size`` is in bytes, ``modified`` in nanoseconds. ``reason`` is the
-    sentence of a verdict that needs one: ``no_text`` (it can go in once somebody has listened), ``same`` (its content
+    sentence of a verdict that needs one: ``no_text`` (a person has to listen first), ``same`` (its content
     is there already, or came twice), ``long`` (no single phrase), ``broken`` (also a zip), ``not_audio``.
     """
 
@@ -203,7 +203,7 @@ def _why_not(item: Item, text: str, there: _Contents) -> str:
         return str(error)
     if not item.source.is_file():
         return message("RZ-0453", path=item.shown)
-    if _stamp(item.source) != (item.size, item.modified):  # somebody listened to another sound
+    if _stamp(item.source) != (item.size, item.modified):  # the preview was of another sound
         return message("RZ-0467", name=item.shown)
     if same := there.same_as(item.source, item.shown):
         return message("RZ-0455", name=item.shown, same=same)

@@ -51,7 +51,7 @@ class TakeIn(Panel):
             layout=widgets.Layout(width="300px"),
         )
         place = arrivals.folder(workspace)
-        make_folder(place)  # somebody wants to drag files into it
+        make_folder(place)  # so that files can be dragged into it
         self.source = widgets.Text(str(place), description=message("phone.take.folder"), layout=WIDE, style=STYLE)
         self.read = widgets.Button(description=message("phone.take.read"))
         self.pages = Pages(self._make_row, self._fill)

@@ -92,7 +92,7 @@ def preview(path: Path, workspace: Workspace) -> Preview:
 
 def write(given: Preview, replace_texts: bool = False) -> int:
     """Add what is new to labels.json, and with ``replace_texts`` put the table's text where labels.json has another
-    one; how many entries were written. An entry that somebody changed since the preview stays as it is.
+    one; how many entries were written. An entry that was changed since the preview stays as it is.
 
     Raises RZ-0417 for the bundled sample, and what ``labels.changing`` raises.
     """

@@ -69,7 +69,7 @@ class LongRecordingForm(Panel):
         self._on_click(self.suggested, self._cut_as_suggested, self.news)
         self._on_click(self.save, self._save, self.answer)
         place = long_recording.folder(workspace)
-        make_folder(place)  # somebody wants to drag a recording into it
+        make_folder(place)  # so that a recording can be dragged into it
         hint = arrivals.upload_hint(place)
         self.box.children = (
             widgets.HTML(f"<p>{escape(message('phone.long.intro', n=len(self.phrases)))}</p><p>{escape(hint)}</p>"),

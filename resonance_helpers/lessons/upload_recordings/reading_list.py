@@ -12,7 +12,7 @@ from ...ui.html import escape
 
 FILE = "reading_list.html"
 _FIRST, _OTHERS = 10, 12  # phrases on the first page of A4, which has the instructions, and on the others
-# Nothing is fetched: the page is opened on somebody's own computer, and what a list says is nobody else's business.
+# Nothing is fetched: the page is opened on the user's computer, and what a list says is nobody else's business.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _STYLE = """
 :root { color-scheme: light; }

@@ -109,7 +109,7 @@ class Session:
 
     @property
     def for_test(self) -> bool:
-        """Whether another take of the phrase judges; where somebody marked what judges, it is trained on."""
+        """Whether another take of the phrase judges; where the labels mark what judges, it is trained on."""
         return not are_marked(self._labels())
 
     @property
@@ -132,7 +132,7 @@ class Session:
 
         Of several tries at a phrase in one session one is kept: with ``redo`` the newest, because somebody chose to say
         it again (then a take of ours of another day is replaced too), else the one whose sound is better. Raises
-        RZ-0430 (too short), RZ-0431 (too long), RZ-0432 (no sound), RZ-0434 (nobody speaks), and what ``takes`` raises;
+        RZ-0430 (too short), RZ-0431 (too long), RZ-0432 (no sound), RZ-0434 (no speech), and what ``takes`` raises;
         nothing is written then.
         """
         heard = _checked(samples, rate)

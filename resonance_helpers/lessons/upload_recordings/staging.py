@@ -1,6 +1,6 @@
 """Where uploads and what comes out of zips lie until they are taken in: below ``workspace.cache``, each plan's apart.
 
-They are somebody's recordings, so that nothing stays longer than it is needed. A folder that is in use is locked, and a
+They are a person's recordings, so nothing stays longer than needed. A folder that is in use is locked, and a
 lock ends with the process that holds it: that tells what a killed kernel left from what another one is showing.
 """
 
@@ -20,7 +20,7 @@ class Staging:
     """A folder of one plan's own for what is uploaded or unpacked: where two plans used one path, the texts written
     beside the files of the first would be saved with the sounds of the second.
 
-    It goes with ``remove()``, or when nobody holds this any more, or when the kernel ends.
+    It goes with ``remove()``, or when this object is collected, or when the kernel ends.
     """
 
     def __init__(self, workspace: Workspace) -> None:

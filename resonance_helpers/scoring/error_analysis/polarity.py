@@ -1,6 +1,6 @@
 """The red list: answers that look right and say the opposite, another number, another person or place.
 
-Speech that was heard as another sentence altogether is an error of another kind: whoever reads it sees that something
+Speech that was heard as another sentence altogether is an error of another kind: a reader sees that something
 is wrong. Here the sentence is the same but for the word that decides what it means. The tables below are all there is
 to it; a pair that is missing is added there, with a line in the test.
 """

@@ -39,7 +39,7 @@ OUTPUT = {
     KEYS_FILE: "keys",
     MARKER: "marker",
 }
-BASE_MODELS = PurePosixPath("cache/base_models")  # public weights, nobody's voice
+BASE_MODELS = PurePosixPath("cache/base_models")  # public weights, no person's voice
 STAGING = (".staging-", ".import-")  # where the service and lesson 08 unpack an adapter
 MANIFEST = "resonance.json"  # ``adapter.MANIFEST``; that module would bring torch
 _OF_AN_ADAPTER = (".json", ".safetensors", ".txt")
@@ -80,7 +80,7 @@ class Survey:
         self.pieces: list[Piece] = []
         self.left: list[Path] = []
         self._roles, self._homes = set(roles), set(homes)
-        self._others: list[Path] = []  # folders in it that look like somebody's data or output
+        self._others: list[Path] = []  # folders in it that look like another person's data or output
         self._marked = read_object(home / MARKER)
         if _is_too_much(home):
             raise ResonanceError("RZ-1801", path=home)
@@ -231,7 +231,7 @@ def stagings(folder: Path) -> Iterator[Path]:
 
 
 def _is_too_much(folder: Path) -> bool:
-    """A whole disk, somebody's home, the repository, or a part of it that is no workspace."""
+    """A whole disk, a home folder, the repository, or a part of it that is no workspace."""
     if any(home.is_relative_to(folder) for home in (Path(folder.anchor), Path.home().resolve(), REPOSITORY)):
         return True
     return folder.is_relative_to(REPOSITORY) and folder.relative_to(REPOSITORY).parts[0] in _REPOSITORY_PARTS

@@ -41,8 +41,8 @@ _PLACE = {kind: place for place, kind in enumerate((*KINDS, "marker"))}
 class Found:
     """What is kept of a person. ``keys`` of services for several people, by file; ``lessons`` are saved notebooks of
     the course that show something of theirs; ``left`` is in their folders and stays; ``absent`` folders are not there;
-    ``elsewhere`` is a DATA_DIR of theirs that nobody asked to look at; ``unseen``: they were trained or tested, and
-    nobody said where the recordings lie."""
+    ``elsewhere`` is a DATA_DIR of theirs that was not given; ``unseen``: they were trained or tested, and
+    it was not given where the recordings lie."""
 
     patient_id: str
     pieces: tuple[Piece, ...]
@@ -131,7 +131,7 @@ class Erasure:
         self._mark(found)
         failed: Failures = {}
         pieces: dict[Path, Piece] = {}
-        for _ in range(2):  # what somebody wrote meanwhile is found by looking again
+        for _ in range(2):  # what was written meanwhile is found by looking again
             pieces |= {piece.path: piece for piece in now.pieces if piece.kind != "marker"}
             self._remove(now, failed)
             now = self._found(self._surveys())

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _MARKS = {"usable": "✓", "careful": "⚠", "not_yet": "✗"}  # the verdict without its colour
 _MOST_SHOWN = 12  # confusions of one kind; the rest are met once and teach nothing
-# The page may show what is in it and fetch nothing: it is opened on somebody's own computer.
+# The page may show what is in it and fetch nothing: it is opened on the user's computer.
 _POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 
 
