@@ -79,8 +79,8 @@ class Utterance:
     session: str | None
     split: str | None
     seconds: float
-    wav_sha256: str = ""  # empty: not known without reading the file
-    quality: Quality | None = None  # of the WAV, where the conversion has measured it
+    wav_sha256: str = field(default="", compare=False)  # empty: not known without reading the file
+    quality: Quality | None = field(default=None, compare=False)  # of the WAV, where the conversion has measured it
 
 
 @dataclass(frozen=True)
@@ -139,16 +139,16 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def stamp(path: Path) -> Stamp | None:
-    """Size, time of writing and time of the last change of a file: another one when it is written anew or replaced.
-
-    None for a file that was changed just now: within the clock of its disk (two seconds on some) another change could
-    leave the same stamp.
-    """
+def stamp(path: Path) -> Stamp:
+    """Size, time of writing and time of the last change of a file: another one when it is written anew or replaced."""
     found = path.stat()
-    if time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) < _CLOCK_NS:
-        return None
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def settled(found: Stamp) -> Stamp | None:
+    """``found`` for the index; None where others changed the file just now: within the clock of its disk (two seconds
+    on some) another change could leave the same stamp."""
+    return found if time.time_ns() - max(found[1:]) >= _CLOCK_NS else None
 
 
 def is_known(path: Path, before: Stamp | None) -> bool:

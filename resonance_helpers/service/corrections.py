@@ -26,7 +26,7 @@ from ..core.settings import MAX_CLIP_S, SAMPLE_RATE
 from ..core.workspace import Workspace
 from ..dataset.consent import read_consent, require_consent
 from ..dataset.duplicates import fingerprint, same_sound
-from ..dataset.index import Recordings, is_known, read_index
+from ..dataset.index import Conversion, Recordings, is_known, known_hash, read_index
 from ..dataset.labels import CORRECTIONS, Label, read_labels
 from ..dataset.takes import add_take
 from .keys import Access
@@ -132,16 +132,30 @@ def _unclaimed(workspaces: Iterable[Workspace]) -> list[Path]:
 
 def _refuse_copy(workspace: Workspace, samples: np.ndarray, labels: Sequence[Label]) -> None:
     """RZ-0918 where a recording in the patient's folder is the very sound of ``samples``, 16 kHz mono."""
-    mine, index = fingerprint(samples, SAMPLE_RATE), read_index(workspace)
+    mine, index = fingerprint(samples, SAMPLE_RATE), _index(workspace)
     for match in Recordings(workspace, {}).match(labels):  # our own WAVs will do, too
         source = match.source or match.label.audio
         entry = index.get(source)
         try:
-            if entry and entry.wav and is_known(workspace.data_dir / source, entry.source_stamp):
-                other = read_wav(workspace.data_dir / entry.wav)  # converted already: nothing is decoded
+            if entry and _is_converted(workspace, entry):
+                other = read_wav(workspace.data_dir / entry.wav)  # nothing is decoded
             else:
                 other = load(workspace.data_dir / source, MAX_CLIP_S)
         except (ResonanceError, OSError):  # missing, broken or too long for one phrase: lesson 05 says so
             continue
         if same_sound([fingerprint(other, SAMPLE_RATE), mine]):
             raise ResonanceError("RZ-0918", audio=match.label.audio)
+
+
+def _index(workspace: Workspace) -> dict[str, Conversion]:
+    with suppress(ResonanceError):  # a damaged index: lesson 05 says so, and the recordings are decoded
+        return read_index(workspace)
+    return {}
+
+
+def _is_converted(workspace: Workspace, entry: Conversion) -> bool:
+    """Whether the WAV of ``entry`` is there, is ours, and is that of the source as it is now."""
+    wav = workspace.data_dir / entry.wav
+    if not entry.wav or not wav.is_file() or not is_known(workspace.data_dir / entry.source, entry.source_stamp):
+        return False
+    return known_hash(wav, entry.wav_sha256, entry.wav_stamp) == entry.wav_sha256

@@ -93,7 +93,7 @@ def _score(answers: Sequence[ClipHypothesis]) -> Score:
 def _sentence(pooled: Score, phrases: int, folds: int, is_practice: bool) -> str:
     facts: dict[str, Any] = {
         "sentence_accuracy": f"{pooled.sentence_accuracy:.0%}",
-        "exact_interval": "{:.0%} – {:.0%}".format(*pooled.sentence_accuracy_ci),
+        "sentence_accuracy_interval": "{:.0%} – {:.0%}".format(*pooled.sentence_accuracy_ci),
         "cer": f"{pooled.cer:.2f}",
         "cer_interval": "{:.2f} – {:.2f}".format(*pooled.cer_ci),
     }

@@ -22,9 +22,11 @@ from resonance_helpers import ResonanceError
 from resonance_helpers.audio.decode import load, write_wav
 from resonance_helpers.core.settings import SAMPLE_RATE
 from resonance_helpers.core.workspace import Workspace
+from resonance_helpers.dataset import index
 from resonance_helpers.dataset.index import load_utterances
 from resonance_helpers.dataset.labels import CORRECTIONS, Label, read_labels, write_labels
 from resonance_helpers.dataset.splits import split_utterances
+from resonance_helpers.lessons.convert_audio import convert
 from resonance_helpers.lessons.convert_audio import logic as conversion
 from resonance_helpers.service import corrections as corrections_module
 from resonance_helpers.service.app import ANSWER_HEADER, create_app
@@ -173,6 +175,29 @@ def test_a_sound_that_is_in_the_folder_already_is_not_kept_again(url: str, data:
     other = next(label for label in read_labels(alice / "labels.json") if label.audio != tested.audio)
     refused(correct(url, post(url, wav_of(load(alice / other.audio, 10.0))).headers[ANSWER_HEADER]), "RZ-0918")
     assert correct(url, post(url, quieter).headers[ANSWER_HEADER], tested.text).status_code == 204
+
+
+@pytest.mark.parametrize("wav", ["there", "missing", "junk", "another recording"])
+def test_a_copy_is_refused_whatever_became_of_the_wav(
+    url: str, data: Path, wav: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index spares the decoding, and is believed only where the source and its WAV are what it says."""
+    workspace, real = Workspace(data / "alice", data / "alice" / "out", "alice"), time.time_ns
+    monkeypatch.setattr(index.time, "time_ns", lambda: real() + 10_000_000_000)
+    convert(workspace)
+    first, second = [each for each in index.read_index(workspace).values() if each.wav != each.source][:2]
+    samples, path = load(workspace.data_dir / first.source, 10.0), workspace.data_dir / first.wav
+    if wav == "missing":
+        path.unlink()
+    if wav == "junk":
+        path.write_bytes(b"no sound")
+    if wav == "another recording":
+        path.write_bytes((workspace.data_dir / second.wav).read_bytes())
+    decoded: list[Path] = []
+    monkeypatch.setattr(corrections_module, "load", lambda path, seconds: decoded.append(path) or load(path, seconds))
+    answer = post(url, wav_of(samples)).headers[ANSWER_HEADER]
+    assert first.source in refused(correct(url, answer), "RZ-0918")
+    assert decoded == ([] if wav == "there" else [workspace.data_dir / first.source])
 
 
 @pytest.mark.parametrize("marked", [False, True])

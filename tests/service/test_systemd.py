@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,7 @@ def test_systemd_itself_finds_nothing_to_say(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "resonance.service"
-    file.write_text(filled(workspace, "", monkeypatch), encoding="utf-8")
+    here = filled(workspace, "", monkeypatch).replace(f"{REPOSITORY}/.venv/bin/python", sys.executable)
+    file.write_text(here, encoding="utf-8")
     done = subprocess.run(["systemd-analyze", "--man=no", "verify", str(file)], capture_output=True, text=True)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")

@@ -16,6 +16,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pytest
 from serving import make_adapter
+from sounds import snapshot
 from typer.testing import CliRunner
 
 from resonance_helpers import ResonanceError, Workspace
@@ -38,10 +39,6 @@ from resonance_helpers.studies.retraining import prepare, share_of
 SIZES, SEEDS, STEPS = [10, 20], [1], 6
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def texts(labels: Path, split: str) -> set[str]:
     return {normalise(label.text) for label in read_labels(labels) if label.split == split}
 
@@ -53,7 +50,7 @@ def drawn(
     """A curve drawn beside an adapter in use, and what was seen while it was."""
     workspace = replace(converted_sample, output_dir=tmp_path_factory.mktemp("drawn"))
     make_adapter(workspace.adapter, workspace.patient_id)
-    seen = Facts(before=contents(workspace.adapter), data=contents(workspace.data_dir), progress=[])
+    seen = Facts(before=snapshot(workspace.adapter), data=snapshot(workspace.data_dir), progress=[])
     curve = learning_curve(workspace, SIZES, SEEDS, STEPS, on_progress=lambda *facts: seen.progress.append(facts))
     return workspace, curve, seen
 
@@ -66,7 +63,7 @@ def runs_of(workspace: Workspace, study: str = "learning_curve") -> list[Path]:
 @pytest.mark.slow
 def test_the_adapter_in_use_and_the_recordings_stay_as_they_are(drawn: tuple[Workspace, LearningCurve, Facts]) -> None:
     workspace, _, seen = drawn
-    assert contents(workspace.adapter) == seen.before and contents(workspace.data_dir) == seen.data
+    assert snapshot(workspace.adapter) == seen.before and snapshot(workspace.data_dir) == seen.data
     assert not workspace.runs.exists() and not workspace.report_json.exists()
     assert not list((workspace.output_dir / "learning_curve").rglob("*.safetensors")), "no voice lies about"
 
@@ -270,9 +267,9 @@ def test_every_phrase_is_judged_once_by_an_adapter_that_never_heard_it(own_sampl
     kept = next(label for label in labels if label.split == "test")
     write_labels(own_sample.labels, [*once.values(), kept])
     make_adapter(own_sample.adapter, own_sample.patient_id)
-    before = contents(own_sample.adapter)
+    before = snapshot(own_sample.adapter)
     result = cross_validate(own_sample, folds=2, steps=1, base_model=PRACTICE_MODEL)
-    assert contents(own_sample.adapter) == before and not own_sample.runs.exists()
+    assert snapshot(own_sample.adapter) == before and not own_sample.runs.exists()
 
     runs = runs_of(own_sample, "cross_validation")
     answers = [json.loads((run / "answers.json").read_text(encoding="utf-8")) for run in runs]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import av
@@ -97,5 +98,8 @@ def put(data_dir: Path, files: dict[str, bytes], labels: list[dict] | list[str] 
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """Every file under ``folder`` with its content."""
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    """Every file under ``folder`` with its content; the index of conversions without the times of its files."""
+    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    for index in found.keys() & {"audio/conversion.json"}:
+        found[index] = re.sub(rb'"(source|wav)_stamp": (null|\[[^]]*\])', b"", found[index])
+    return found

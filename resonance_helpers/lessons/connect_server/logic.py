@@ -1,8 +1,8 @@
 """Lesson 02: your browser, the server and the notebook are three places.
 
 Commands made here are copied into a terminal, so host, port and user are checked strictly: nothing that a shell would
-read as anything but a word ever gets into one. Standard library only, because this runs before anything is installed.
-No password is asked for, kept or put into a command.
+read as anything but a word ever gets into one. Standard library and, where it is there, ``jupyter_server``:
+this runs before anything is installed. No password is asked for, kept or put into a command.
 """
 
 from __future__ import annotations

@@ -31,12 +31,14 @@ from ...dataset.index import (
     Conversion,
     Match,
     Recordings,
+    Stamp,
     file_hash,
     known_hash,
     labelled,
     name_suffix,
     read_index,
     repaired,
+    settled,
     stamp,
     without_suffix,
     write_index,
@@ -148,6 +150,7 @@ class _Prepared:
 
     match: Match
     source_sha256: str
+    source_stamp: Stamp | None
     outcome: Conversion | np.ndarray | ResonanceError
     quality: Quality | None = None
 
@@ -166,24 +169,24 @@ def _in_order(futures: Iterable[Future[_Result]], ahead: int) -> Iterator[_Resul
 def _prepare(shelf: _Shelf, match: Match) -> _Prepared:
     """Decode and resample one recording, unless it is unchanged or usable as it is. Reads only."""
     if match.source is None:
-        return _Prepared(match, "", ResonanceError(match.problem or "RZ-0420", **match.facts))
-    path, digest = shelf.path(match.source), ""
+        return _Prepared(match, "", None, ResonanceError(match.problem or "RZ-0420", **match.facts))
+    path, digest, found = shelf.path(match.source), "", None
     try:
-        digest = shelf.hash_of(match.source)
+        found, digest = shelf.hash_of(match.source)
         entry = shelf.unchanged(match.source, digest)
         if entry:
-            return _Prepared(match, digest, entry, entry.quality)
+            return _Prepared(match, digest, found, entry, entry.quality)
         samples = audio.rounded(audio.load(path, MAX_CLIP_S))  # what is measured is what is written
         quality = clip_quality.measure(samples)
         level, codes = clip_quality.judge(quality, MAX_CLIP_S)
         if level == "unusable":
             raise ResonanceError(codes[0], name=path.name, **clip_quality.facts(quality, MAX_CLIP_S))
     except ResonanceError as error:
-        return _Prepared(match, digest, error)
+        return _Prepared(match, digest, found, error)
     if shelf.is_in_place(match.source):
         in_place = Conversion(match.source, digest, match.source, digest, quality.seconds, quality=quality)
-        return _Prepared(match, digest, in_place, quality)
-    return _Prepared(match, digest, samples, quality)
+        return _Prepared(match, digest, found, replace(in_place, wav_stamp=found), quality)
+    return _Prepared(match, digest, found, samples, quality)
 
 
 def _settle(shelf: _Shelf, each: _Prepared, wav: str) -> ConvertedRow:
@@ -196,10 +199,10 @@ def _settle(shelf: _Shelf, each: _Prepared, wav: str) -> ConvertedRow:
             shelf.record_problem(source, each.source_sha256, outcome.code)
         return row(None, "left_out", each.quality, "unusable", (outcome.code,), (str(outcome),))
     if isinstance(outcome, Conversion):
-        entry = shelf.record(outcome)
+        entry = shelf.record(outcome, each.source_stamp)
         status = "as_is" if entry.wav == source else "unchanged"
     else:
-        entry, status = shelf.write(source, each.source_sha256, wav, outcome, each.quality), "converted"
+        entry, status = shelf.write(each, wav, outcome), "converted"
     return row(entry.wav, status, each.quality, *_verdict(each.quality, PurePosixPath(source).name))
 
 
@@ -226,18 +229,22 @@ class _Shelf:
     def path(self, name: str) -> Path:
         return self._workspace.data_dir / name
 
-    def hash_of(self, source: str) -> str:
-        """The SHA-256 of a source, which is read only where it is new or its stamp has changed."""
-        before = self._before.get(source)
-        return known_hash(self.path(source), *((before.source_sha256, before.source_stamp) if before else ("", None)))
+    def hash_of(self, source: str) -> tuple[Stamp | None, str]:
+        """Stamp and SHA-256 of a source, which is read only where it is new or its stamp has changed."""
+        before, found = self._before.get(source), stamp(self.path(source))  # before it is read: a later change shows
+        digest = known_hash(self.path(source), *((before.source_sha256, before.source_stamp) if before else ("", None)))
+        return settled(found), digest
 
     def unchanged(self, source: str, source_sha256: str) -> Conversion | None:
         """The earlier conversion of ``source``, if both it and its WAV are what they were; measured, if it was not."""
         entry = self._before.get(source)
-        if not entry or entry.problem or entry.source_sha256 != source_sha256 or not self._holds_ours(entry):
+        if not entry or entry.problem or entry.source_sha256 != source_sha256 or not self.path(entry.wav).is_file():
+            return None
+        found = stamp(self.path(entry.wav))
+        if not self._holds_ours(entry):
             return None
         quality = entry.quality or clip_quality.measure(audio.read_wav(self.path(entry.wav)))
-        return replace(entry, quality=quality)
+        return replace(entry, quality=quality, wav_stamp=found if found == entry.wav_stamp else settled(found))
 
     def is_in_place(self, source: str) -> bool:
         """Whether ``source`` lies in ``audio/`` in our format already, as the guide has it."""
@@ -257,16 +264,15 @@ class _Shelf:
         self._owner[wav.casefold()] = source
         return wav
 
-    def write(
-        self, source: str, source_sha256: str, wav: str, samples: np.ndarray, quality: Quality | None
-    ) -> Conversion:
+    def write(self, each: _Prepared, wav: str, samples: np.ndarray) -> Conversion:
         audio.write_wav(self.path(wav), samples)
-        sha256, seconds = file_hash(self.path(wav)), len(samples) / SAMPLE_RATE
-        return self.record(Conversion(source, source_sha256, wav, sha256, seconds, quality=quality))
+        found, sha256 = stamp(self.path(wav)), file_hash(self.path(wav))  # ours: no need to wait until it has settled
+        seconds = len(samples) / SAMPLE_RATE
+        entry = Conversion(each.match.source or "", each.source_sha256, wav, sha256, seconds, quality=each.quality)
+        return self.record(replace(entry, wav_stamp=found), each.source_stamp)
 
-    def record(self, entry: Conversion) -> Conversion:
-        source, wav = (stamp(self.path(name)) for name in (entry.source, entry.wav))
-        self._after[entry.source] = replace(entry, source_stamp=source, wav_stamp=wav)
+    def record(self, entry: Conversion, source_stamp: Stamp | None) -> Conversion:
+        self._after[entry.source] = replace(entry, source_stamp=source_stamp)
         return entry
 
     def record_problem(self, source: str, source_sha256: str, code: str) -> None:

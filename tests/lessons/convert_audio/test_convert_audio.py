@@ -456,28 +456,35 @@ def test_the_example_is_the_nearest_recording_that_can_be_read(workspace: Worksp
 # ── What is known is not read again ──────────────────────────────────────────
 @pytest.fixture
 def aged(own_sample: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """The converted recordings as they are a while later: a stamp counts once a file is two seconds old."""
-    monkeypatch.setattr(index, "_CLOCK_NS", 0)
-    conversion.convert(own_sample)
+    """Recordings that came a while ago, converted once: a stamp of others' files counts after two seconds."""
+    shutil.rmtree(own_sample.audio, ignore_errors=True)
+    real = time.time_ns
+    monkeypatch.setattr(index.time, "time_ns", lambda: real() + 10_000_000_000)
+    assert conversion.convert(own_sample).converted > 0
     return own_sample
 
 
-def test_from_the_second_conversion_on_nothing_is_hashed_decoded_or_measured(
+def test_what_is_known_of_a_recording_is_neither_hashed_nor_decoded_nor_measured_again(
     aged: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = conversion.convert(aged)
+    """What a course asks for from the first conversion on: converted again, trained, tested, reported."""
     calls: Counter[str] = Counter()
     for module, name in ((index, "file_hash"), (conversion.audio, "load"), (conversion.clip_quality, "measure")):
         real = getattr(module, name)
         counted = lambda *args, real=real, name=name, **more: calls.update([name]) or real(*args, **more)  # noqa: E731
         monkeypatch.setattr(module, name, counted)
-    after = conversion.convert(aged)
-    first, second = index.load_utterances(aged), index.load_utterances(aged)
+    first = index.load_utterances(aged)
+    again = conversion.convert(aged)
+    second = index.load_utterances(aged)
     assert index.data_hash(first) == index.data_hash(second) and test_model.examine(aged, {}, 4.0).used
-    assert calls == {}, "a course asks for these about nine times"
-    assert [row.quality for row in after.rows] == [row.quality for row in before.rows] and after.unchanged == len(
-        after.rows
-    )
+    assert calls == {} and again.unchanged == len(again.rows)
+    assert {u.quality for u in first} == {row.quality for row in again.rows}
+
+
+def test_measures_are_those_of_the_wav(aged: Workspace) -> None:
+    for utterance in index.load_utterances(aged)[:10]:
+        assert utterance.quality == conversion.clip_quality.measure(audio.read_wav(utterance.wav))
+        assert utterance.wav_sha256 == index.file_hash(utterance.wav)
 
 
 @pytest.mark.parametrize("what", ["source", "wav"])
@@ -496,12 +503,16 @@ def test_a_file_that_is_replaced_by_one_of_the_same_size_is_noticed(aged: Worksp
         assert [u.wav_sha256 == "" for u in index.load_utterances(aged) if u.wav == path] == [True]
 
 
-def test_a_file_that_was_changed_just_now_has_no_stamp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stamp_of_a_file_that_was_changed_just_now_is_not_kept(own_sample: Workspace, tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"1")
     os.utime(tmp_path / "a.wav", ns=(0, 1_000_000_000))
-    assert index.stamp(tmp_path / "a.wav") is None
-    monkeypatch.setattr(index.time, "time_ns", lambda: 2**62)
-    assert index.stamp(tmp_path / "a.wav") is not None
+    found = index.stamp(tmp_path / "a.wav")
+    assert index.settled(found) is None and index.settled((1, 2, 3)) == (1, 2, 3)
+    shutil.rmtree(own_sample.audio)
+    conversion.convert(own_sample)
+    source = next(iter(index.read_index(own_sample)))
+    entry = index.read_index(own_sample)[source]
+    assert entry.source_stamp is None and entry.wav_stamp is not None, "of the WAV it is: it is ours"
 
 
 def test_an_index_without_stamps_and_qualities_still_opens(aged: Workspace) -> None:
