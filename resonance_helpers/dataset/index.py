@@ -79,7 +79,8 @@ class Utterance:
     session: str | None
     split: str | None
     seconds: float
-    wav_sha256: str = field(default="", compare=False)  # empty: not known without reading the file
+    wav_sha256: str = field(default="", compare=False)  # of the WAV while its stamp is ``wav_stamp``
+    wav_stamp: Stamp | None = field(default=None, compare=False)
     quality: Quality | None = field(default=None, compare=False)  # of the WAV, where the conversion has measured it
 
 
@@ -414,7 +415,8 @@ def data_hash(utterances: Sequence[Utterance]) -> str:
     """SHA-256 over text, take and WAV bytes of every utterance in order, whatever its files are called."""
     digest = hashlib.sha256()
     for each in utterances:
-        digest.update(json.dumps([each.text, each.take, each.wav_sha256 or file_hash(each.wav)]).encode())
+        content = known_hash(each.wav, each.wav_sha256, each.wav_stamp)
+        digest.update(json.dumps([each.text, each.take, content]).encode())
     return digest.hexdigest()
 
 
@@ -428,5 +430,6 @@ def _is_current(workspace: Workspace, entry: Conversion | None) -> bool:
 
 def _utterance(workspace: Workspace, label: Label, entry: Conversion) -> Utterance:
     wav = workspace.data_dir / entry.wav
-    known = (entry.wav_sha256, entry.quality) if is_known(wav, entry.wav_stamp) else ("", None)
+    quality = entry.quality if is_known(wav, entry.wav_stamp) else None
+    known = (entry.wav_sha256, entry.wav_stamp, quality)
     return Utterance(label.audio, wav, label.text, label.take, label.session, label.split, entry.seconds, *known)
